@@ -1,0 +1,79 @@
+package model
+
+import "net/netip"
+
+// LinkState of a VF, as in IFLA_VF_LINK_STATE.
+type LinkState int
+
+// The values are the kernel's (include/uapi/linux/if_link.h).
+const (
+	LinkAuto    LinkState = 0 // follows the uplink
+	LinkEnable  LinkState = 1
+	LinkDisable LinkState = 2
+)
+
+// Attachment is what a host is asked to carry out for one port: one VF, with these
+// attributes. It is derived from the port, its network and its subnets; it is never
+// stored by the controller.
+type Attachment struct {
+	PortID    string `json:"port_id"`
+	Revision  int64  `json:"revision"` // the port's revision_number it was derived from
+	NetworkID string `json:"network_id"`
+	ProjectID string `json:"project_id"`
+	Device    string `json:"device_id,omitempty"` // the instance
+	Owner     string `json:"device_owner,omitempty"`
+	VnicType  string `json:"vnic_type"`
+	PCISlot   string `json:"pci_slot,omitempty"` // the VF asked for; "" = the agent picks one
+
+	PhysicalNetwork string `json:"physical_network"`
+	VLAN            int    `json:"vlan"` // 0 = untagged (flat), else 1..4094
+	MAC             string `json:"mac"`  // canonical
+	MTU             int    `json:"mtu"`  // bytes
+
+	SpoofCheck bool      `json:"spoof_check"`     // port_security_enabled
+	Trust      *bool     `json:"trust,omitempty"` // nil = leave at the driver's default
+	LinkState  LinkState `json:"link_state"`
+	MinTxRate  int       `json:"min_tx_rate"` // Mbit/s; 0 = none
+	MaxTxRate  int       `json:"max_tx_rate"` // Mbit/s; 0 = none
+
+	// Allowed are the source addresses the port may use while SpoofCheck is on: its
+	// fixed IPs and allowed address pairs. Empty = MAC is checked, IP is not.
+	Allowed []AllowedSource `json:"allowed,omitempty"`
+}
+
+// AllowedSource is a MAC and a prefix that may be used together.
+type AllowedSource struct {
+	MAC    string       `json:"mac"`
+	Prefix netip.Prefix `json:"prefix"`
+}
+
+// PortReport is what a host says of one attachment.
+type PortReport struct {
+	PortID   string `json:"port_id"`
+	Revision int64  `json:"revision"` // of the attachment that was carried out
+	Up       bool   `json:"up"`       // every attribute was read back as asked
+	Reason   string `json:"reason,omitempty"`
+	PF       string `json:"pf,omitempty"`
+	VF       int    `json:"vf"`
+	PCISlot  string `json:"pci_slot,omitempty"`
+}
+
+// DHCPNetwork is what a DHCP agent is asked to serve.
+type DHCPNetwork struct {
+	NetworkID string     `json:"network_id"`
+	PortID    string     `json:"port_id"` // the agent's own port (network:dhcp)
+	MAC       string     `json:"mac"`
+	MTU       int        `json:"mtu"`
+	Addresses []FixedIP  `json:"addresses"` // of the agent's port
+	Subnets   []*Subnet  `json:"subnets"`   // those with enable_dhcp
+	Hosts     []DHCPHost `json:"hosts"`     // every port of the network that may have a lease
+}
+
+// DHCPHost is one port's lease.
+type DHCPHost struct {
+	PortID    string    `json:"port_id"`
+	MAC       string    `json:"mac"` // canonical
+	Addresses []FixedIP `json:"addresses"`
+	HostName  string    `json:"host_name"`
+	Options   []DHCPOpt `json:"options,omitempty"`
+}
