@@ -1,0 +1,67 @@
+# neutrino: `make lab` runs the whole system on this machine, `make test` runs the tests.
+# Both need Go, root and a Linux kernel; nothing else.
+
+GO      ?= go
+BIN     := bin/neutrino
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X neutrino/internal/cli.Version=$(VERSION)
+export CGO_ENABLED = 0
+
+.PHONY: all build lab test test-race test-clients lint generate check-generated bench fuzz man install clean
+
+all: build
+
+build: $(BIN)
+
+.PHONY: $(BIN)
+$(BIN):
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/neutrino
+
+## lab: the main job on one machine: controller, two compute hosts, one network node, instances that talk
+lab: build
+	$(BIN) lab run
+
+## test: every test, with the race detector, on this kernel (root)
+test:
+	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
+
+## test-clients: the real openstack client and gophercloud's acceptance tests against a lab
+test-clients: build
+	test/clients/run $(BIN)
+
+## lint: golangci-lint with the rules of .golangci.yml
+lint:
+	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...
+
+## generate: make committed generated code again (needs clang-19)
+generate:
+	$(GO) generate ./...
+
+## check-generated: prove that committed generated code is current
+check-generated: generate
+	@if ! git diff --exit-code --stat; then echo "generated code is not current: commit what 'make generate' made" >&2; exit 1; fi
+
+## bench: the benchmarks behind docs/performance.md
+bench: build
+	test/bench/run $(BIN)
+
+## fuzz: every fuzz target for FUZZTIME each
+FUZZTIME ?= 10s
+fuzz:
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+man: build
+	$(BIN) man out/man
+
+PREFIX ?= /usr/local
+install: build man
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/neutrino
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)/etc/neutrino $(DESTDIR)/usr/lib/systemd/system
+	install -m 0644 out/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 0644 contrib/systemd/*.service $(DESTDIR)/usr/lib/systemd/system/
+	for f in etc/*.conf; do t=$(DESTDIR)/etc/neutrino/$$(basename $$f); [ -e $$t ] || install -m 0640 $$f $$t; done
+
+clean:
+	rm -rf bin out
