@@ -1,0 +1,3 @@
+// Package repo holds the rules of this repository as tests: they look at the tree
+// and nothing else.
+package repo
