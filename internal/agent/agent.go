@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"neutrino/internal/eswitch"
+	"neutrino/internal/model"
+)
+
+// Config is what the operator says of this host. Zero durations mean the default.
+type Config struct {
+	// Host is the name the controller knows this host by (binding:host_id).
+	Host string
+	// Controllers are tried in order, starting anywhere: "unix:///run/neutrino.sock",
+	// "http://127.0.0.1:9797" (loopback only) or "https://host:port".
+	Controllers []string
+	TLS         TLS
+	// PhysicalDeviceMappings: physical network -> names of its PFs.
+	PhysicalDeviceMappings map[string][]string
+	// ExcludeDevices: PF name -> PCI slots of VFs that are not the agent's business.
+	ExcludeDevices   map[string][]string
+	StateFile        string // bbolt; created with its directory
+	VnicType         string // [eswitch] vnic_type, told to the controller; "" = not said
+	DHCP             bool   // announce a DHCP agent; needs WithDHCP
+	AvailabilityZone string // of the DHCP agent; "" = "nova"
+	Version          string
+	AuditInterval    time.Duration // safety net; default 60 s
+}
+
+// TLS names the PEM files of the host's certificate (CN or a SAN = Host) and of the
+// authority that signed the controllers'. All or none.
+type TLS struct {
+	CertFile, KeyFile, CAFile string
+}
+
+// DHCPServer serves networks. Set is given the full list each time, is idempotent, and
+// is never called twice at once.
+type DHCPServer interface {
+	Set(ctx context.Context, want []*model.DHCPNetwork) error
+}
+
+// VF is where a port's VF can be found on this host.
+type VF struct {
+	PF      string
+	Index   int
+	PCISlot string
+	Netdev  string // its name in the agent's namespace, or the last one it had there
+}
+
+// FindVF says which VF carries a port; ok is false while none was read back as
+// carrying it. It is safe for concurrent use.
+type FindVF func(portID string) (vf VF, ok bool)
+
+// Option changes how Run works.
+type Option func(*options)
+
+type options struct {
+	log  *slog.Logger
+	reg  prometheus.Registerer
+	dhcp func(FindVF) (DHCPServer, error)
+	up   func()
+}
+
+// WithLogger sets the logger; the default is slog.Default().
+func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
+
+// WithRegisterer exports the agent's metrics.
+func WithRegisterer(r prometheus.Registerer) Option { return func(o *options) { o.reg = r } }
+
+// WithDHCP provides the server of the DHCP role. start is called once, before anything
+// else is done.
+func WithDHCP(start func(FindVF) (DHCPServer, error)) Option {
+	return func(o *options) { o.dhcp = start }
+}
+
+// WithWelcome sets a function that is called each time a controller has accepted the
+// agent. It must not block.
+func WithWelcome(f func()) Option { return func(o *options) { o.up = f } }
+
+// Run is the agent: it returns nil when ctx ends, and an error when it cannot start
+// (wrong configuration, state file in use). Traffic goes on when it returns.
+// The switch stays open and remains the caller's.
+func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) error {
+	<-ctx.Done()
+	return nil
+}
