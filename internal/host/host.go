@@ -1,0 +1,173 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"neutrino/internal/agent"
+	"neutrino/internal/config"
+	"neutrino/internal/dhcp"
+	"neutrino/internal/eswitch"
+	"neutrino/internal/eswitch/veb"
+	"neutrino/internal/serve"
+)
+
+// ErrNoNIC: a PF named in the configuration is not there.
+var ErrNoNIC = errors.New("no such NIC on this host")
+
+// Options of the process.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+	// Ready is called once, when the agent works from its stored state or has been
+	// welcomed by a controller.
+	Ready func()
+}
+
+// Run runs the agent until ctx ends. Traffic goes on when it returns.
+func Run(ctx context.Context, cfg *config.Config, o Options) error {
+	sw, err := openNICs(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer sw.Close()
+
+	reg := serve.Registry()
+	health := serve.NewHealth("connected")
+	g, ctx := errgroup.WithContext(ctx)
+	if cfg.Metrics.Listen != "" {
+		g.Go(func() error { return serve.Metrics(ctx, cfg.Metrics.Listen, reg, health) })
+	}
+	opts := []agent.Option{
+		agent.WithLogger(o.Log),
+		agent.WithRegisterer(reg),
+		agent.WithWelcome(func() {
+			health.Set("connected", nil)
+			if o.Ready != nil {
+				o.Ready()
+			}
+		}),
+	}
+	if cfg.DHCP.Enabled {
+		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
+		defer d.close()
+		opts = append(opts, agent.WithDHCP(d.start))
+	}
+	g.Go(func() error { return agent.Run(ctx, agentConfig(cfg, o.Version), sw, opts...) })
+	return g.Wait()
+}
+
+// openNICs opens the software NICs pinned on this host and checks that every PF the
+// files name is among them.
+func openNICs(ctx context.Context, cfg *config.Config) (eswitch.Switch, error) {
+	wanted := map[string]bool{}
+	for _, pfs := range cfg.DeviceMappings() {
+		for _, pf := range pfs {
+			wanted[pf] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, fmt.Errorf("start agent: no NIC is named: set [sriov_nic] physical_device_mappings = physical_network:PF in %s",
+			strings.Join(cfg.Files(), ", "))
+	}
+	names := slices.Sorted(maps.Keys(wanted))
+	sw, err := veb.OpenAll(cfg.VEB.PinDir)
+	if errors.Is(err, veb.ErrNotFound) {
+		return nil, fmt.Errorf("start agent: %s: %w: there is no software NIC under [veb] pin_dir %s, and NICs with SR-IOV in hardware are not driven by this version",
+			strings.Join(names, ", "), ErrNoNIC, cfg.VEB.PinDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start agent: open the software NICs under %s: %w", cfg.VEB.PinDir, err)
+	}
+	state, err := sw.Observe(ctx)
+	if err != nil {
+		_ = sw.Close()
+		return nil, fmt.Errorf("start agent: look at the NICs: %w", err)
+	}
+	for _, pf := range state.PFs {
+		delete(wanted, pf.Name)
+	}
+	if len(wanted) > 0 {
+		_ = sw.Close()
+		return nil, fmt.Errorf("start agent: %s: %w: physical_device_mappings names it, software NICs under %s are: %s",
+			strings.Join(slices.Sorted(maps.Keys(wanted)), ", "), ErrNoNIC, cfg.VEB.PinDir, pfNames(state))
+	}
+	return sw, nil
+}
+
+func pfNames(s eswitch.State) string {
+	var names []string
+	for _, pf := range s.PFs {
+		names = append(names, pf.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func agentConfig(cfg *config.Config, version string) agent.Config {
+	return agent.Config{
+		Host:                   cfg.Default.Host,
+		Controllers:            cfg.Fabric.Controllers,
+		TLS:                    agent.TLS{CertFile: cfg.Fabric.TLS.CertFile, KeyFile: cfg.Fabric.TLS.KeyFile, CAFile: cfg.Fabric.TLS.CAFile},
+		PhysicalDeviceMappings: cfg.DeviceMappings(),
+		ExcludeDevices:         cfg.SRIOVNIC.ExcludeDevices,
+		StateFile:              cfg.Agent.StateFile,
+		VnicType:               cfg.Eswitch.VnicType,
+		DHCP:                   cfg.DHCP.Enabled,
+		AvailabilityZone:       cfg.Agent.AvailabilityZone,
+		Version:                version,
+	}
+}
+
+// dhcpRole starts the DHCP node when the agent's loop asks for it.
+type dhcpRole struct {
+	cfg  *config.Config
+	log  *slog.Logger
+	reg  prometheus.Registerer
+	node *dhcp.Node
+}
+
+func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
+	lease := d.cfg.LeaseTime()
+	if lease == 0 {
+		lease = -1 // for ever, in dhcp's terms
+	}
+	var dns []netip.Addr
+	for _, s := range d.cfg.DHCP.DNSServers {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("[dhcp] dns_servers: %w", err)
+		}
+		dns = append(dns, a)
+	}
+	node, err := dhcp.NewNode(dhcp.Options{
+		FindVF: func(portID string) (dhcp.VF, bool) {
+			vf, ok := find(portID)
+			return dhcp.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
+		},
+		LeaseTime:  lease,
+		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
+		DNSServers: dns,
+		Log:        d.log,
+		Registerer: d.reg,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.node = node
+	return node, nil
+}
+
+func (d *dhcpRole) close() {
+	if d.node != nil {
+		_ = d.node.Close()
+	}
+}
