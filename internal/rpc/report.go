@@ -1,0 +1,52 @@
+package rpc
+
+import (
+	"strings"
+
+	"neutrino/internal/model"
+	"neutrino/internal/rpc/fabricv1"
+)
+
+// EncodeReport converts to the wire. A reason that is too long, or no UTF-8 (it may
+// quote a driver), is made fit.
+func EncodeReport(r *model.PortReport) *fabricv1.PortReport {
+	reason := strings.ToValidUTF8(strings.ReplaceAll(r.Reason, "\x00", ""), "?")
+	if len(reason) > maxText {
+		reason = strings.ToValidUTF8(reason[:maxText-3], "") + "..."
+	}
+	return &fabricv1.PortReport{
+		PortId: r.PortID, Revision: r.Revision, Up: r.Up, Reason: reason,
+		Pf: r.PF, Vf: int32(min(max(r.VF, -1), 1<<16)), PciSlot: r.PCISlot,
+	}
+}
+
+// DecodeReports converts from the wire and validates every field.
+func DecodeReports(in *fabricv1.Reports) ([]model.PortReport, error) {
+	var c checks
+	if in.GetSeq() == 0 {
+		c.fail("seq", "missing")
+	}
+	if !c.count("reports", len(in.GetReports()), MaxReports) {
+		return nil, c.err
+	}
+	out := make([]model.PortReport, 0, len(in.GetReports()))
+	for _, r := range in.GetReports() {
+		c.id("reports.port_id", r.GetPortId())
+		c.text("reports.reason", r.GetReason(), maxText)
+		c.slot("reports.pci_slot", r.GetPciSlot())
+		if r.GetPf() != "" && CheckNetdev(r.GetPf()) != nil {
+			c.fail("reports.pf", "%.40q is not a device name", r.GetPf())
+		}
+		if r.GetVf() < -1 || r.GetVf() > 1<<16 {
+			c.fail("reports.vf", "%d is not the index of a VF", r.GetVf())
+		}
+		out = append(out, model.PortReport{
+			PortID: r.GetPortId(), Revision: r.GetRevision(), Up: r.GetUp(), Reason: r.GetReason(),
+			PF: r.GetPf(), VF: int(r.GetVf()), PCISlot: r.GetPciSlot(),
+		})
+	}
+	if c.failed() {
+		return nil, c.err
+	}
+	return out, nil
+}
