@@ -1,0 +1,70 @@
+package config
+
+import "slices"
+
+// authOptions are [quotas] and [keystone_authtoken].
+func authOptions() []Option { return slices.Concat(quotaOptions(), keystoneOptions()) }
+
+func quotaOptions() []Option {
+	quota := func(name, value, help string, into func(*Config) any) Option {
+		return Option{Name: Name{"quotas", name}, Kind: Int, Default: value, Min: -1, Max: 1<<31 - 1, Role: Controller,
+			Help: help + "; -1 = no limit.", into: into}
+	}
+	return []Option{
+		quota("default_quota", "-1", "Rows a project may have of a resource that has no option of its own",
+			func(c *Config) any { return &c.Quotas.Default }),
+		quota("quota_network", "100", "Networks a project may have", func(c *Config) any { return &c.Quotas.Network }),
+		quota("quota_subnet", "100", "Subnets a project may have", func(c *Config) any { return &c.Quotas.Subnet }),
+		quota("quota_port", "500", "Ports a project may have", func(c *Config) any { return &c.Quotas.Port }),
+		quota("quota_security_group", "10", "Security groups a project may have",
+			func(c *Config) any { return &c.Quotas.SecurityGroup }),
+		quota("quota_security_group_rule", "100", "Security group rules a project may have",
+			func(c *Config) any { return &c.Quotas.SecurityGroupRule }),
+	}
+}
+
+func keystoneOptions() []Option {
+	const s = "keystone_authtoken"
+	option := func(name, value, help string, into func(*Config) any, old ...string) Option {
+		o := Option{Name: Name{s, name}, Default: value, Role: Controller, Help: help, into: into}
+		for _, n := range old {
+			o.Old = append(o.Old, Name{s, n})
+		}
+		return o
+	}
+	kind := func(k Kind, hi int, o Option) Option {
+		o.Kind, o.Max = k, hi
+		return o
+	}
+	password := option("password", "", "Password of the service user.", func(c *Config) any { return &c.Keystone.Password },
+		"admin_password")
+	password.Secret = true
+	password.Sample = "secret"
+	url := option("auth_url", "", "Keystone, with or without /v3.", func(c *Config) any { return &c.Keystone.AuthURL }, "identity_uri")
+	url.Sample, url.check = "http://controller:5000/v3", isURL
+	public := option("www_authenticate_uri", "", "Keystone as clients reach it: what a refused request is told.",
+		func(c *Config) any { return &c.Keystone.WWWAuthenticateURI }, "auth_uri")
+	public.Sample, public.check = "http://controller:5000/v3", isURL
+	return []Option{
+		url, public, password,
+		option("username", "", "Service user that validates tokens.", func(c *Config) any { return &c.Keystone.Username },
+			"user_name", "admin_user"),
+		option("user_domain_name", "", "Its domain, by name.", func(c *Config) any { return &c.Keystone.UserDomainName }),
+		option("user_domain_id", "", "Its domain, by id.", func(c *Config) any { return &c.Keystone.UserDomainID }),
+		option("project_name", "", "Its project.", func(c *Config) any { return &c.Keystone.ProjectName },
+			"tenant_name", "admin_tenant_name"),
+		option("project_domain_name", "", "Its project's domain, by name.",
+			func(c *Config) any { return &c.Keystone.ProjectDomainName }),
+		option("project_domain_id", "", "Its project's domain, by id.", func(c *Config) any { return &c.Keystone.ProjectDomainID }),
+		option("region_name", "", "Region of Keystone.", func(c *Config) any { return &c.Keystone.RegionName }),
+		option("cafile", "", "CA (PEM) that signed Keystone's certificate.", func(c *Config) any { return &c.Keystone.CAFile }),
+		kind(Bool, 0, option("insecure", "false", "Do not verify Keystone's certificate.",
+			func(c *Config) any { return &c.Keystone.Insecure })),
+		kind(Seconds, 3600, option("http_connect_timeout", "0", "Seconds one request to Keystone may take; 0 = the client's own limit.",
+			func(c *Config) any { return &c.Keystone.HTTPConnectTimeout })),
+		kind(Seconds, 86400, option("token_cache_time", "300", "Seconds a validated token is remembered; -1 = not at all.",
+			func(c *Config) any { return &c.Keystone.TokenCacheTime })),
+		kind(List, 0, option("service_token_roles", "service", "Roles, one of which a service token must have.",
+			func(c *Config) any { return &c.Keystone.ServiceTokenRoles })),
+	}
+}
