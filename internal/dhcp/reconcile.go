@@ -1,0 +1,249 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"neutrino/internal/model"
+	"neutrino/internal/netspace"
+)
+
+// reconcile brings the host to what is wanted. The lock is held.
+func (n *Node) reconcile(ctx context.Context) error {
+	var errs []error
+	errs = append(errs, n.removeOthers(ctx)...)
+	ids := make([]string, 0, len(n.want))
+	for id := range n.want {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	counts := map[State]int{Serving: 0, Pending: 0, Failed: 0}
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		s := n.nets[id]
+		if s == nil {
+			s = &served{problems: map[string]bool{}}
+			n.nets[id] = s
+		}
+		err := n.ensure(n.want[id], s)
+		n.note(id, s, err)
+		if err != nil && !errors.Is(err, errPending) {
+			errs = append(errs, fmt.Errorf("network %s: %w", id, err))
+		}
+		counts[s.status.State]++
+	}
+	for state, c := range counts {
+		n.m.networks.WithLabelValues(string(state)).Set(float64(c))
+	}
+	return errors.Join(errs...)
+}
+
+// note keeps the outcome and logs what changed.
+func (n *Node) note(id string, s *served, err error) {
+	was := s.status
+	s.status.Err = err
+	switch {
+	case err == nil:
+		s.status.State = Serving
+	case errors.Is(err, errPending):
+		s.status.State = Pending
+	default:
+		s.status.State = Failed
+	}
+	if s.status.State == was.State && fmt.Sprint(was.Err) == fmt.Sprint(err) {
+		return
+	}
+	switch s.status.State {
+	case Serving:
+		n.log.Info("serving DHCP", "network", id, "namespace", s.status.Namespace)
+	case Pending:
+		n.log.Debug("DHCP waits", "network", id, "for", err)
+	default:
+		n.log.Warn("DHCP not served", "network", id, "err", err)
+	}
+}
+
+func (n *Node) namespace(networkID string) string { return n.o.Prefix + clip(networkID, 8) }
+
+// removeOthers takes down what this host has and is not asked for.
+func (n *Node) removeOthers(ctx context.Context) []error {
+	names, err := netspace.List(n.o.Prefix)
+	if err != nil {
+		return []error{err}
+	}
+	var errs []error
+	for _, name := range names {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := n.removeUnwanted(name); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for id, s := range n.nets {
+		if n.want[id] == nil {
+			errs = append(errs, s.stop())
+			delete(n.nets, id)
+		}
+	}
+	return slices.DeleteFunc(errs, func(e error) bool { return e == nil })
+}
+
+func (n *Node) removeUnwanted(name string) error {
+	p, err := openPlace(name)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if p.mark.host != n.homeID || n.want[p.mark.network] != nil {
+		return nil
+	}
+	if s := n.nets[p.mark.network]; s != nil {
+		if err := s.stop(); err != nil {
+			return err
+		}
+	}
+	l, mark, err := p.vf()
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		if err := p.giveBack(n.home, n.homeNL, l, mark); err != nil {
+			return err
+		}
+	}
+	n.log.Info("DHCP namespace removed", "network", p.mark.network, "namespace", name)
+	return netspace.Delete(name)
+}
+
+// ensure brings one network to where it is served.
+func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
+	view, problems := NewView(want, Defaults{n.o.LeaseTime, n.o.DNSDomain, n.o.DNSServers})
+	n.report(want.NetworkID, s, problems)
+	vf, found := n.o.FindVF(want.PortID)
+	p, err := n.enter(want, found && vf.Netdev != "")
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	s.status.Namespace = p.name
+	l, err := n.holdVF(p, want, vf, found, s)
+	if err != nil {
+		return errors.Join(err, s.stop())
+	}
+	l, err = p.configure(l, want)
+	if err != nil {
+		return errors.Join(err, s.stop())
+	}
+	return n.startServer(p, l, view, s)
+}
+
+// enter opens the network's namespace, or makes it when there is a VF to put in.
+func (n *Node) enter(want *model.DHCPNetwork, create bool) (*place, error) {
+	name := n.namespace(want.NetworkID)
+	mark := nsMark{host: n.homeID, network: want.NetworkID}
+	p, err := openPlace(name)
+	if isNotExist(err) {
+		if !create {
+			return nil, fmt.Errorf("%w for a VF for port %s", errPending, want.PortID)
+		}
+		return createPlace(name, mark)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.mark != mark {
+		found := p.mark
+		p.close()
+		if found.network == "" {
+			return nil, fmt.Errorf("namespace %s exists and is not ours", name)
+		}
+		return nil, fmt.Errorf("namespace %s belongs to network %s of host namespace %s", name, found.network, found.host)
+	}
+	return p, nil
+}
+
+// holdVF makes sure that the namespace holds the port's VF and no other.
+func (n *Node) holdVF(p *place, want *model.DHCPNetwork, vf VF, found bool, s *served) (netlink.Link, error) {
+	l, mark, err := p.vf()
+	if err != nil {
+		return nil, err
+	}
+	if l != nil {
+		stale := mark.port != want.PortID || found && (mark.pf != vf.PF || mark.index != vf.Index)
+		if !stale {
+			return l, nil
+		}
+		if err := errors.Join(s.stop(), p.giveBack(n.home, n.homeNL, l, mark)); err != nil {
+			return nil, err
+		}
+	}
+	if !found || vf.Netdev == "" {
+		return nil, fmt.Errorf("%w for a VF for port %s", errPending, want.PortID)
+	}
+	return p.take(n.homeNL, vf, want.PortID)
+}
+
+func (n *Node) startServer(p *place, l netlink.Link, view *View, s *served) error {
+	a := l.Attrs()
+	if s.server != nil && s.alive() && s.ifindex == a.Index && s.mac == a.HardwareAddr.String() {
+		s.server.Update(view)
+		return nil
+	}
+	if err := s.stop(); err != nil {
+		return err
+	}
+	return netspace.DoAt(p.ns, func() error {
+		log := n.log.With("network", view.networkID)
+		srv, err := newServer(a.Name, view, log, n.m, n.Kick)
+		if err != nil {
+			return err
+		}
+		s.server, s.ifindex, s.mac = srv, a.Index, a.HardwareAddr.String()
+		return nil
+	})
+}
+
+func (s *served) alive() bool {
+	select {
+	case <-s.server.Done():
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *served) stop() error {
+	if s.server == nil {
+		return nil
+	}
+	srv := s.server
+	s.server = nil
+	if err := srv.Close(); err != nil {
+		return fmt.Errorf("stop DHCP server: %w", err)
+	}
+	return nil
+}
+
+// report logs each problem once.
+func (n *Node) report(id string, s *served, problems []Problem) {
+	s.status.Problems = problems
+	seen := map[string]bool{}
+	for _, p := range problems {
+		text := p.String()
+		seen[text] = true
+		if !s.problems[text] {
+			n.log.Warn("part of a network's DHCP set-up is left out", "network", id, "what", text)
+		}
+	}
+	s.problems = seen
+}
