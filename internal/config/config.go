@@ -175,8 +175,9 @@ type Keystone struct {
 	CAFile             string
 	Insecure           bool
 	HTTPConnectTimeout time.Duration // 0 = the client's own
-	TokenCacheTime     time.Duration // 0 = tokens are not cached
+	TokenCacheTime     time.Duration // negative = tokens are not cached
 	ServiceTokenRoles  []string
+	ServiceRolesNeeded bool // a service token without one of them is refused
 }
 
 // Store is [store]: where the controller keeps everything.

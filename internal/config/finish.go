@@ -29,6 +29,7 @@ func (c *Config) finish() error {
 	d.BaseMAC = strings.ToLower(d.BaseMAC)
 	d.DNSDomain = strings.TrimSuffix(d.DNSDomain, ".")
 	d.PaginationMaxLimit = max(0, d.PaginationMaxLimit)
+	d.DHCPLeaseDuration = max(0, d.DHCPLeaseDuration)
 	if d.Host == "" {
 		name, err := os.Hostname()
 		if err != nil {

@@ -91,6 +91,7 @@ type loader struct {
 	sections []string // known, sorted
 
 	found    map[Name][]given // by the option's own name
+	expanded map[Name]expansion
 	files    int
 	warnings []Warning
 	errs     []error
@@ -104,7 +105,7 @@ type given struct {
 }
 
 func newLoader() *loader {
-	l := &loader{options: Options(), names: map[Name]ref{}, found: map[Name][]given{}}
+	l := &loader{options: Options(), names: map[Name]ref{}, found: map[Name][]given{}, expanded: map[Name]expansion{}}
 	sections := map[string]bool{}
 	for i := range l.options {
 		o := &l.options[i]
@@ -176,14 +177,19 @@ func (l *loader) warn(a assignment, format string, args ...any) {
 
 // unknown says what a name that is no option may have meant.
 func (l *loader) unknown(n Name) string {
-	var here, elsewhere []string
-	for k := range l.names {
+	var here, elsewhere, unacted []string
+	for k, r := range l.names {
 		switch {
 		case k.Section == n.Section:
 			here = append(here, k.Option)
-		case k.Option == n.Option:
+		case k.Option == n.Option && r.option.Acted():
 			elsewhere = append(elsewhere, "["+k.Section+"]")
+		case k.Option == n.Option:
+			unacted = append(unacted, "["+k.Section+"]")
 		}
+	}
+	if len(elsewhere) == 0 {
+		elsewhere = unacted
 	}
 	slices.Sort(here)
 	slices.Sort(elsewhere)
@@ -224,6 +230,9 @@ func (l *loader) result(paths []string) (*Config, []Warning, error) {
 		}
 	}
 	slices.SortStableFunc(errs, l.byPlace(paths))
+	slices.SortStableFunc(l.warnings, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(slices.Index(paths, a.File), slices.Index(paths, b.File)), cmp.Compare(a.Line, b.Line))
+	})
 	slices.SortStableFunc(c.unacted, func(a, b Setting) int {
 		return cmp.Or(cmp.Compare(slices.Index(paths, a.File), slices.Index(paths, b.File)), cmp.Compare(a.Line, b.Line))
 	})

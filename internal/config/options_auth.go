@@ -32,8 +32,8 @@ func keystoneOptions() []Option {
 		}
 		return o
 	}
-	kind := func(k Kind, hi int, o Option) Option {
-		o.Kind, o.Max = k, hi
+	kind := func(k Kind, lo, hi int, o Option) Option {
+		o.Kind, o.Min, o.Max = k, lo, hi
 		return o
 	}
 	password := option("password", "", "Password of the service user.", func(c *Config) any { return &c.Keystone.Password },
@@ -58,13 +58,15 @@ func keystoneOptions() []Option {
 		option("project_domain_id", "", "Its project's domain, by id.", func(c *Config) any { return &c.Keystone.ProjectDomainID }),
 		option("region_name", "", "Region of Keystone.", func(c *Config) any { return &c.Keystone.RegionName }),
 		option("cafile", "", "CA (PEM) that signed Keystone's certificate.", func(c *Config) any { return &c.Keystone.CAFile }),
-		kind(Bool, 0, option("insecure", "false", "Do not verify Keystone's certificate.",
+		kind(Bool, 0, 0, option("insecure", "false", "Do not verify Keystone's certificate.",
 			func(c *Config) any { return &c.Keystone.Insecure })),
-		kind(Seconds, 3600, option("http_connect_timeout", "0", "Seconds one request to Keystone may take; 0 = the client's own limit.",
+		kind(Seconds, 0, 3600, option("http_connect_timeout", "0", "Seconds one request to Keystone may take; 0 = the client's own limit.",
 			func(c *Config) any { return &c.Keystone.HTTPConnectTimeout })),
-		kind(Seconds, 86400, option("token_cache_time", "300", "Seconds a validated token is remembered; -1 = not at all.",
+		kind(Seconds, -1, 86400, option("token_cache_time", "300", "Seconds a validated token is remembered; -1 = not at all.",
 			func(c *Config) any { return &c.Keystone.TokenCacheTime })),
-		kind(List, 0, option("service_token_roles", "service", "Roles, one of which a service token must have.",
+		kind(List, 0, 0, option("service_token_roles", "service", "Roles, one of which a service token must have.",
 			func(c *Config) any { return &c.Keystone.ServiceTokenRoles })),
+		kind(Bool, 0, 0, option("service_token_roles_required", "false", "Refuse service tokens without one of these roles.",
+			func(c *Config) any { return &c.Keystone.ServiceRolesNeeded })),
 	}
 }

@@ -40,7 +40,8 @@ func knownServer() []Option {
 		known(def, serving, `backlog retry_until_window tcp_keepidle wsgi_log_format wsgi_default_pool_size max_header_line
 			max_request_body_size wsgi_keep_alive client_socket_timeout wsgi_server_debug api_workers rpc_workers
 			rpc_state_report_workers http_retries run_external_periodic_tasks backdoor_port backdoor_socket log_options
-			graceful_shutdown_timeout periodic_interval periodic_fuzzy_delay lock_path`),
+			graceful_shutdown_timeout periodic_interval periodic_fuzzy_delay`),
+		known(def, "neutrino needs no lock files", "lock_path"),
 		known(def, logging, `verbose log_config_append log_config log_date_format log_format watch_log_file use_syslog
 			use_syslog_rfc_format use_journal syslog_log_facility use_stderr use_eventlog log_rotate_interval
 			log_rotate_interval_type max_logfile_count max_logfile_size_mb log_rotation_type logging_context_format_string
@@ -107,7 +108,7 @@ func knownAgents() []Option {
 			openflow_processed_per_port ovsdb_connection ssl_key_file ssl_cert_file ssl_ca_cert_file ovsdb_debug ovsdb_timeout
 			bridge_mac_table_size igmp_snooping_enable igmp_flood igmp_flood_reports igmp_flood_unregistered qos_meter_bandwidth
 			tenant_network_type network_vlan_ranges tunnel_id_ranges enable_tunneling tunnel_type tunnel_types use_veth_interconnection
-			ovsdb_interface of_interface int_peer_patch_port dont_fragment disable_packet_marking`),
+			ovsdb_interface of_interface dont_fragment disable_packet_marking`),
 		known("linux_bridge", "neutrino has no Linux bridge agent", "physical_interface_mappings bridge_mappings"),
 		known("vxlan", "neutrino has no Linux bridge agent", `enable_vxlan ttl tos vxlan_group local_ip udp_srcport_min
 			udp_srcport_max udp_dstport l2_population arp_responder multicast_ranges`),
@@ -121,8 +122,8 @@ func knownAgents() []Option {
 			enable_metadata_proxy metadata_access_mark external_ingress_mark radvd_user cleanup_on_shutdown keepalived_use_no_track
 			ha_confs_path ha_vrrp_auth_type ha_vrrp_auth_password! ha_vrrp_advert_int ha_keepalived_state_change_server_threads
 			ha_vrrp_health_check_interval pd_confs vendor_pen ra_confs min_rtr_adv_interval max_rtr_adv_interval
-			external_network_bridge gateway_external_network_id router_id router_delete_namespaces l3_agent_manager
-			metadata_proxy_socket metadata_proxy_user metadata_proxy_group metadata_proxy_shared_secret! nova_metadata_ip
+			external_network_bridge gateway_external_network_id router_id router_delete_namespaces l3_agent_manager`),
+		known(def, "there is no metadata proxy yet", `metadata_proxy_socket metadata_proxy_user metadata_proxy_group metadata_proxy_shared_secret! nova_metadata_ip
 			nova_metadata_host nova_metadata_port nova_metadata_protocol metadata_workers metadata_backlog`),
 	)
 }
@@ -203,7 +204,7 @@ func knownServices() []Option {
 			memcache_secret_key! memcache_pool_dead_retry memcache_pool_maxsize memcache_pool_socket_timeout
 			memcache_pool_unused_timeout memcache_pool_conn_get_timeout memcache_use_advanced_pool memcache_sasl_enabled
 			memcache_username memcache_password! memcache_tls_enabled memcache_tls_cafile memcache_tls_certfile memcache_tls_keyfile
-			memcache_tls_allowed_ciphers include_service_catalog enforce_token_bind service_token_roles_required service_type
+			memcache_tls_allowed_ciphers include_service_catalog enforce_token_bind service_type
 			admin_token! signing_dir signing_dirname hash_algorithms check_revocations_for_cached revocation_cache_time
 			default_domain_id default_domain_name domain_id domain_name project_id tenant_id user_id trust_id system_scope
 			timeout split_loggers collect_timing`),

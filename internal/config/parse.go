@@ -25,7 +25,7 @@ func (o *Option) parse(text string) (any, error) {
 		return o.integer(text)
 	case Seconds:
 		n, err := o.integer(text)
-		return time.Duration(max(n, 0)) * time.Second, err
+		return time.Duration(n) * time.Second, err
 	case List:
 		return o.list(text)
 	case Mappings:
@@ -42,8 +42,8 @@ func (o *Option) parse(text string) (any, error) {
 // one checks a single value, or one item of a list.
 func (o *Option) one(v string) error {
 	if len(o.Choices) > 0 && !slices.Contains(o.Choices, v) && (v != "" || o.Kind == List) {
-		reason := fmt.Sprintf("%q is not allowed; allowed are %s", v, strings.Join(o.Choices, ", "))
-		if near, ok := nearest(v, o.Choices); ok {
+		reason := "not allowed; allowed are " + strings.Join(o.Choices, ", ")
+		if near, ok := nearest(v, o.Choices); ok && len(v) > 2 {
 			reason += fmt.Sprintf("; did you mean %s?", near)
 		}
 		return errors.New(reason)
@@ -112,7 +112,7 @@ func (o *Option) list(text string) ([]string, error) {
 		case strings.Contains(item, "\n"):
 			errs = append(errs, fmt.Errorf("a comma is missing in %q", item))
 		case err != nil:
-			errs = append(errs, fmt.Errorf("%s: %w", item, err))
+			errs = append(errs, fmt.Errorf("%q: %w", item, err))
 		}
 	}
 	return all, oneLine(errs)

@@ -70,7 +70,11 @@ func place(p Pos, n Name, value string, hidden bool) string {
 		b.WriteString(": ")
 	}
 	if n.Option != "" {
-		b.WriteString(n.String())
+		if n.Section == "" {
+			b.WriteString(n.Option)
+		} else {
+			b.WriteString(n.String())
+		}
 		if !hidden {
 			fmt.Fprintf(&b, " = %q", value)
 		}

@@ -125,7 +125,7 @@ func (s *scanner) take(line string) {
 		s.fail("", shorten(text), "this indented line continues no option")
 	default:
 		if indent > 0 && indent != s.base {
-			s.warn("", "oslo.config does not accept indented options")
+			s.indented()
 		}
 		s.base = indent
 		s.assign(text)
@@ -134,17 +134,16 @@ func (s *scanner) take(line string) {
 
 // enter begins a section.
 func (s *scanner) enter(name, rest string, indent int) {
-	s.open, s.base, s.fresh = nil, indent, true
-	switch {
-	case name == "":
-		s.fail("", "", "a section without a name")
-	case rest != "" && !isRemark(rest):
-		s.fail("", shorten(rest), "text after a section's name")
-	}
 	if name != def {
 		name = strings.ToLower(name)
 	}
-	s.section = name
+	s.section, s.open, s.base, s.fresh = name, nil, indent, true
+	switch {
+	case name == "":
+		s.fail("", "", "a section without a name")
+	case !isRemark(rest):
+		s.fail("", shorten(rest), "text after a section's name")
+	}
 	if _, ok := s.sections[name]; !ok && name != "" {
 		s.sections[name] = s.pos()
 	}
@@ -152,7 +151,7 @@ func (s *scanner) enter(name, rest string, indent int) {
 		s.warn("", "oslo.config does not accept a remark after a section's name")
 	}
 	if indent > 0 {
-		s.warn("", "oslo.config does not accept an indented section")
+		s.indented()
 	}
 }
 
@@ -175,7 +174,7 @@ func (s *scanner) assign(text string) {
 		s.fail("", shorten(text), "there is no option's name before the "+text[at:at+1])
 		return
 	case !optionName.MatchString(name):
-		s.fail("", shorten(text), fmt.Sprintf("%q is not an option's name", shorten(name)))
+		s.fail("", shorten(text), shorten(name)+" is not an option's name")
 		return
 	case s.section == "":
 		if len(s.sections) == 0 {
@@ -190,6 +189,17 @@ func (s *scanner) assign(text string) {
 		at:      s.pos(),
 	}
 	s.found = append(s.found, *s.open)
+}
+
+// indented warns once per file of what oslo.config takes for continuation lines.
+func (s *scanner) indented() {
+	const text = "the text is indented; oslo.config does not accept that"
+	for _, w := range s.warnings {
+		if w.Text == text {
+			return
+		}
+	}
+	s.warn("", text)
 }
 
 func (s *scanner) pos() Pos { return Pos{s.file, s.line} }

@@ -35,6 +35,12 @@ func (l *loader) parse(c *Config, o *Option) error {
 		return e
 	}
 	full, err := l.expand(text, o.Name, nil)
+	if err != nil && !set {
+		return nil // what the default refers to is wrong, and reported at its own place
+	}
+	if err != nil && o.Secret {
+		return fail(errors.New("a $name in the value is no option; write $$ for a dollar"))
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -131,13 +137,25 @@ func (l *loader) lookup(ref, section string, path []Name) (string, error) {
 		if slices.Contains(path, o.Name) {
 			return "", fmt.Errorf("$%s refers back to itself", ref)
 		}
+		if e, ok := l.expanded[o.Name]; ok {
+			return e.text, e.err
+		}
 		text := o.Default
 		if g, set := pick(l.found[o.Name]); set {
 			if text = g.oslo(); !o.Secret {
 				text, _ = g.value()
 			}
 		}
-		return l.expand(text, o.Name, path)
+		text, err := l.expand(text, o.Name, path)
+		l.expanded[o.Name] = expansion{text, err}
+		return text, err
 	}
 	return "", fmt.Errorf("$%s is no option; write $$ for a dollar", ref)
+}
+
+// expansion is what an option's value became; kept, so that options that refer to
+// each other cost no more than their number.
+type expansion struct {
+	text string
+	err  error
 }
