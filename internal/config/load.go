@@ -20,7 +20,7 @@ import (
 // What depends on who reads the files (a controller needs more than an agent) is
 // checked by [Config.Check].
 func Load(paths []string) (*Config, []Warning, error) {
-	l := newLoader()
+	l := newLoader(newTable())
 	for _, path := range paths {
 		data, err := readFile(path)
 		if err != nil {
@@ -84,12 +84,16 @@ type ref struct {
 	old    bool
 }
 
-// loader gathers the assignments of all files per option, then picks and parses.
-type loader struct {
+// table is the declared options with what finds them. It is read only.
+type table struct {
 	options  []Option
 	names    map[Name]ref
 	sections []string // known, sorted
+}
 
+// loader gathers the assignments of all files per option, then picks and parses.
+type loader struct {
+	*table
 	found    map[Name][]given // by the option's own name
 	expanded map[Name]expansion
 	files    int
@@ -104,8 +108,12 @@ type given struct {
 	rank int
 }
 
-func newLoader() *loader {
-	l := &loader{options: Options(), names: map[Name]ref{}, found: map[Name][]given{}, expanded: map[Name]expansion{}}
+func newLoader(t *table) *loader {
+	return &loader{table: t, found: map[Name][]given{}, expanded: map[Name]expansion{}}
+}
+
+func newTable() *table {
+	l := &table{options: Options(), names: map[Name]ref{}}
 	sections := map[string]bool{}
 	for i := range l.options {
 		o := &l.options[i]

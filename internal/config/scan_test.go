@@ -107,8 +107,9 @@ func FuzzScan(f *testing.F) {
 // FuzzLoad: a file either gives a whole Config, or errors that each have a text.
 func FuzzLoad(f *testing.F) {
 	seeds(f)
+	options := newTable()
 	f.Fuzz(func(t *testing.T, data []byte) {
-		l := newLoader()
+		l := newLoader(options)
 		l.add(scan("x", data))
 		c, warnings, err := l.result([]string{"x"})
 		if (c == nil) == (err == nil) {
