@@ -2,7 +2,12 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,6 +90,55 @@ func WithWelcome(f func()) Option { return func(o *options) { o.up = f } }
 // (wrong configuration, state file in use). Traffic goes on when it returns.
 // The switch stays open and remains the caller's.
 func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) error {
-	<-ctx.Done()
+	o := options{log: slog.Default()}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	controllers, err := cfg.validate()
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	if cfg.DHCP && o.dhcp == nil {
+		return errors.New("agent: DHCP is on, but there is no DHCP server")
+	}
+	conf, err := clientTLS(cfg.TLS)
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	m, err := newMetrics(o.reg)
+	if err != nil {
+		return fmt.Errorf("agent: register metrics: %w", err)
+	}
+	state, s, err := openState(cfg.StateFile, cfg.Host, o.log)
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	defer state.close()
+
+	t, box := newTable(s), newOutbox()
+	lp := newLoop(cfg, sw, state, s, t, box, o.log, m)
+	parts := []func(context.Context){lp.run}
+	if cfg.DHCP {
+		server, derr := o.dhcp(lp.find)
+		if derr != nil {
+			return fmt.Errorf("agent: start the DHCP server: %w", derr)
+		}
+		w := &dhcpWorker{server: server, table: t, state: state, moved: lp.foundWake, log: o.log, written: s.networks}
+		parts = append(parts, w.run)
+	}
+	l := &link{
+		host: cfg.Host, instance: instance(), version: cfg.Version, controllers: controllers, tls: conf,
+		roles: func() []model.Agent { return cfg.roles(lp.devices(), len(t.get().Networks)) },
+		table: t, outbox: box, log: o.log, metrics: m, welcomed: o.up,
+	}
+	parts = append(parts, l.run)
+	var all sync.WaitGroup
+	for _, part := range parts {
+		all.Go(func() { part(ctx) })
+	}
+	all.Wait()
 	return nil
 }
+
+// instance names one start of the agent.
+func instance() string { return strings.ToLower(rand.Text()) }

@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"neutrino/internal/model"
+	"neutrino/internal/rpc"
+	"neutrino/internal/rpc/fabricv1"
+)
+
+// errOutOfStep: a delta does not continue what the table holds; a snapshot is needed.
+var errOutOfStep = errors.New("delta does not follow the state held")
+
+// refused is an attachment that cannot be accepted as it is.
+type refused struct {
+	revision int64
+	reason   string
+}
+
+// Desired is one consistent view of what the host is asked for. Its maps are never
+// changed once published.
+type Desired struct {
+	Known       bool // false: nothing was ever asked, nothing may be touched
+	Attachments map[string]*model.Attachment
+	Networks    map[string]*model.DHCPNetwork
+	refused     map[string]refused
+}
+
+// table holds the desired state. The stream replaces it, the loop and the DHCP worker
+// read it. Writers publish new maps, so that a view costs nothing.
+type table struct {
+	mu       sync.Mutex
+	view     Desired
+	epoch    string
+	revision uint64
+	ports    chan struct{} // capacity 1: attachments changed
+	networks chan struct{} // capacity 1: networks changed
+}
+
+func newTable(s saved) *table {
+	t := &table{
+		view:  Desired{Known: s.known, Attachments: s.attachments, Networks: s.networks, refused: map[string]refused{}},
+		ports: make(chan struct{}, 1), networks: make(chan struct{}, 1),
+	}
+	if t.view.Attachments == nil {
+		t.view.Attachments = map[string]*model.Attachment{}
+	}
+	if t.view.Networks == nil {
+		t.view.Networks = map[string]*model.DHCPNetwork{}
+	}
+	return t
+}
+
+// get returns the current view.
+func (t *table) get() Desired {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.view
+}
+
+// position is what a new stream can resume from; "" when nothing was received by this
+// process.
+func (t *table) position() (epoch string, revision uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.epoch, t.revision
+}
+
+// forget makes the next stream start with a snapshot.
+func (t *table) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.epoch, t.revision = "", 0
+}
+
+// snapshot replaces everything.
+func (t *table) snapshot(m *fabricv1.Snapshot) error {
+	if len(m.GetAttachments()) > rpc.MaxAttachments || len(m.GetDhcpNetworks()) > rpc.MaxNetworks {
+		return fmt.Errorf("%w: snapshot: %d attachments and %d networks are too many", rpc.ErrInvalid, len(m.GetAttachments()), len(m.GetDhcpNetworks()))
+	}
+	if !rpc.IdentifiesPort(m.GetEpoch()) {
+		return fmt.Errorf("%w: snapshot: epoch %.80q is not an id", rpc.ErrInvalid, m.GetEpoch())
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := Desired{
+		Known: true, Attachments: map[string]*model.Attachment{}, Networks: map[string]*model.DHCPNetwork{}, refused: map[string]refused{},
+	}
+	if err := next.put(m.GetAttachments(), t.view.Attachments); err != nil {
+		return err
+	}
+	for _, n := range m.GetDhcpNetworks() {
+		if err := next.putNetwork(n); err != nil {
+			return err
+		}
+	}
+	t.publish(next, m.GetEpoch(), m.GetRevision())
+	return nil
+}
+
+// delta changes what it names.
+func (t *table) delta(m *fabricv1.Delta) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.epoch == "" || m.GetBaseRevision() != t.revision || m.GetRevision() < m.GetBaseRevision() {
+		return fmt.Errorf("%w: at %d, delta leads from %d to %d", errOutOfStep, t.revision, m.GetBaseRevision(), m.GetRevision())
+	}
+	next := Desired{Known: true, Attachments: t.view.Attachments, Networks: t.view.Networks, refused: t.view.refused}
+	if len(m.GetAttachments()) > 0 || len(m.GetRemovedPorts()) > 0 {
+		next.Attachments, next.refused = maps.Clone(next.Attachments), maps.Clone(next.refused)
+		for _, id := range m.GetRemovedPorts() {
+			delete(next.Attachments, id)
+			delete(next.refused, id)
+		}
+		if err := next.put(m.GetAttachments(), t.view.Attachments); err != nil {
+			return err
+		}
+	}
+	if len(m.GetDhcpNetworks())+len(m.GetDhcpHosts())+len(m.GetRemovedNetworks()) > 0 {
+		next.Networks = maps.Clone(next.Networks)
+		for _, id := range m.GetRemovedNetworks() {
+			delete(next.Networks, id)
+		}
+		for _, n := range m.GetDhcpNetworks() {
+			if err := next.putNetwork(n); err != nil {
+				return err
+			}
+		}
+		for _, h := range m.GetDhcpHosts() {
+			if err := next.putHosts(h); err != nil {
+				return err
+			}
+		}
+	}
+	if len(next.Attachments) > rpc.MaxAttachments || len(next.Networks) > rpc.MaxNetworks {
+		return fmt.Errorf("%w: delta: more than %d attachments or %d networks", rpc.ErrInvalid, rpc.MaxAttachments, rpc.MaxNetworks)
+	}
+	t.publish(next, t.epoch, m.GetRevision())
+	return nil
+}
+
+// put adds attachments. One that is not acceptable is refused by itself: its port is
+// reported, what the port had before stays, and the others are not held up.
+func (d *Desired) put(in []*fabricv1.Attachment, before map[string]*model.Attachment) error {
+	for _, m := range in {
+		id := m.GetPortId()
+		if !rpc.IdentifiesPort(id) {
+			return fmt.Errorf("%w: attachment: port_id %.80q is not an id", rpc.ErrInvalid, id)
+		}
+		a, err := rpc.DecodeAttachment(m)
+		if err != nil {
+			d.refused[id] = refused{revision: m.GetRevision(), reason: "the host cannot accept the port: " + err.Error()}
+			if old := before[id]; old != nil {
+				d.Attachments[id] = old
+			}
+			continue
+		}
+		delete(d.refused, id)
+		d.Attachments[id] = a
+		if old := before[id]; old != nil && sameAttachment(old, a) {
+			d.Attachments[id] = old // so that it need not be written again
+		}
+	}
+	return nil
+}
+
+func (d *Desired) putNetwork(m *fabricv1.DHCPNetwork) error {
+	n, err := rpc.DecodeDHCPNetwork(m)
+	if err != nil {
+		return fmt.Errorf("DHCP network %.80q: %w", m.GetNetworkId(), err)
+	}
+	d.Networks[n.NetworkID] = n
+	return nil
+}
+
+func (d *Desired) putHosts(m *fabricv1.DHCPHosts) error {
+	old := d.Networks[m.GetNetworkId()]
+	if old == nil {
+		return fmt.Errorf("%w: hosts of network %.80q, which is not held", errOutOfStep, m.GetNetworkId())
+	}
+	changed := make(map[string]model.DHCPHost, len(m.GetHosts()))
+	for _, h := range m.GetHosts() {
+		host, err := rpc.DecodeDHCPHost(h)
+		if err != nil {
+			return fmt.Errorf("DHCP network %.80q: %w", m.GetNetworkId(), err)
+		}
+		changed[host.PortID] = host
+	}
+	gone := make(map[string]bool, len(m.GetRemovedPorts()))
+	for _, id := range m.GetRemovedPorts() {
+		gone[id] = true
+	}
+	next := *old
+	next.Hosts = make([]model.DHCPHost, 0, len(old.Hosts)+len(changed))
+	for _, h := range old.Hosts {
+		if now, ok := changed[h.PortID]; ok {
+			next.Hosts = append(next.Hosts, now)
+			delete(changed, h.PortID)
+		} else if !gone[h.PortID] {
+			next.Hosts = append(next.Hosts, h)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(changed)) {
+		next.Hosts = append(next.Hosts, changed[id])
+	}
+	if len(next.Hosts) > rpc.MaxHosts {
+		return fmt.Errorf("%w: DHCP network %.80q: more than %d hosts", rpc.ErrInvalid, m.GetNetworkId(), rpc.MaxHosts)
+	}
+	d.Networks[next.NetworkID] = &next
+	return nil
+}
+
+func (t *table) publish(next Desired, epoch string, revision uint64) {
+	t.view, t.epoch, t.revision = next, epoch, revision
+	wake(t.ports)
+	wake(t.networks)
+}
+
+// networkList is the view's networks in a stable order.
+func (d *Desired) networkList() []*model.DHCPNetwork {
+	return slices.SortedFunc(maps.Values(d.Networks), func(a, b *model.DHCPNetwork) int {
+		return strings.Compare(a.NetworkID, b.NetworkID)
+	})
+}
+
+func sameAttachment(a, b *model.Attachment) bool {
+	return proto.Equal(rpc.EncodeAttachment(a), rpc.EncodeAttachment(b))
+}
+
+// wake leaves one token in a channel of capacity 1.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
