@@ -152,4 +152,3 @@ func UnsupportedMinSubnetPoolPrefix(prefixLen, ipVersion int) *Fault {
 func IllegalSubnetPoolPrefixUpdate(format string, args ...any) *Fault {
 	return badRequest("IllegalSubnetPoolPrefixUpdate", "Illegal update to prefixes: %s.", fmt.Sprintf(format, args...))
 }
-
