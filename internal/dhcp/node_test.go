@@ -234,14 +234,18 @@ func TestRenewingClient(t *testing.T) {
 	})
 	defer func() { _ = conn.Close() }()
 	req := ask(t, dhcpv4.MessageTypeRequest, redMAC, ciaddr("10.0.0.5"))
-	if _, err := conn.Write(req.ToBytes()); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	buf := make([]byte, 1500)
-	n, err := conn.Read(buf)
-	if err != nil {
-		t.Fatalf("no answer to a unicast renewal: %v", err)
+	n := 0
+	for try := 0; n == 0; try++ {
+		if _, err := conn.Write(req.ToBytes()); err != nil {
+			t.Fatalf("the server's kernel answers in its place: %v", err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		got, err := conn.Read(buf)
+		if err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || try == 50) {
+			t.Fatalf("no answer to a unicast renewal: %v", err)
+		}
+		n = got
 	}
 	reply, err := dhcpv4.FromBytes(buf[:n])
 	if err != nil || reply.MessageType() != dhcpv4.MessageTypeAck || reply.YourIPAddr.String() != "10.0.0.5" {
@@ -290,10 +294,16 @@ func TestGarbageAndStrangers(t *testing.T) {
 	send(wrap(ask(t, dhcpv4.MessageTypeDiscover, noMAC).ToBytes()))
 	send(wrap(ask(t, dhcpv4.MessageTypeRequest, redMAC, server("10.0.0.99"), want50("10.0.0.5")).ToBytes()))
 	send(wrap(good))
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	giveUp := time.Now().Add(10 * time.Second)
+	_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 	buf := make([]byte, 2000)
 	for {
 		n, _, err := c.ReadFrom(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(giveUp) {
+			send(wrap(good)) // a link that has just come up may still drop what it is given
+			_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			continue
+		}
 		if err != nil {
 			t.Fatalf("no answer: %v", err)
 		}
@@ -478,5 +488,31 @@ func TestProblemsAreReported(t *testing.T) {
 	set(t, n, w)
 	if s := waitState(t, n, Serving); len(s.Problems) != 1 {
 		t.Errorf("problems %v", s.Problems)
+	}
+}
+
+func TestCleanUpAfterTheAgentIsGone(t *testing.T) {
+	r := newRig(t)
+	n := r.node()
+	set(t, n, testNetwork())
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{r.client, r.home} { // another host's clean-up leaves it alone
+		h, err := netspace.Open(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CleanUp(h, r.prefix); err != nil {
+			t.Error(err)
+		}
+		_ = h.Close()
+		names, _ := netspace.List(r.prefix)
+		if gone := len(names) == 0; gone != (host == r.home) {
+			t.Errorf("after the clean-up of %s: %v", host, names)
+		}
+	}
+	if !r.hasLink(r.home, "eth6v3") {
+		t.Error("the VF did not come back")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +134,7 @@ func (s *Server) loop() {
 		case err == nil:
 			downs = 0
 			s.serve(buf[:n])
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed):
 			return
 		case errors.Is(err, unix.ENETDOWN) && downs < 100:
 			// Said once when the link goes down; the socket works again when it is up.

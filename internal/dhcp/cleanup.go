@@ -1,0 +1,54 @@
+package dhcp
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"neutrino/internal/netspace"
+)
+
+// CleanUp removes every DHCP namespace of the host whose own namespace is home, and
+// gives the VFs in them back: for a host whose agent is gone for good. It must not be
+// called while a Node works there. prefix "" = DefaultPrefix.
+func CleanUp(home netns.NsHandle, prefix string) error {
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	names, err := netspace.List(prefix)
+	if err != nil {
+		return err
+	}
+	nl, err := netlink.NewHandleAt(home, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("clean up DHCP: open netlink: %w", err)
+	}
+	defer nl.Close()
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, cleanUp(home, nl, name))
+	}
+	return errors.Join(errs...)
+}
+
+func cleanUp(home netns.NsHandle, nl *netlink.Handle, name string) error {
+	p, err := openPlace(name)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if p.mark.host != namespaceID(home) {
+		return nil
+	}
+	l, mark, err := p.vf()
+	if err == nil && l != nil {
+		err = p.giveBack(home, nl, l, mark)
+	}
+	return errors.Join(err, netspace.Delete(name))
+}
