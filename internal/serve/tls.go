@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 )
 
@@ -38,4 +39,24 @@ func readPool(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("read CA certificates from %s: %w", file, errNoCertificate)
 	}
 	return pool, nil
+}
+
+// Transport is an HTTP client's transport that trusts the CA in caFile instead of the
+// system's, or, when insecure, everybody.
+func Transport(caFile string, insecure bool) (*http.Transport, error) {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("http.DefaultTransport was replaced")
+	}
+	t = t.Clone()
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure}
+	if caFile != "" {
+		pool, err := readPool(caFile)
+		if err != nil {
+			return nil, err
+		}
+		conf.RootCAs = pool
+	}
+	t.TLSClientConfig = conf
+	return t, nil
 }
