@@ -86,7 +86,6 @@ type ML2 struct {
 	TypeDrivers         []string
 	TenantNetworkTypes  []string
 	MechanismDrivers    []string
-	ExtensionDrivers    []string
 	PathMTU             int // bytes; 0 = only global_physnet_mtu counts
 	PhysicalNetworkMTUs map[string]int
 	OverlayIPVersion    int    // 4 or 6
@@ -128,7 +127,6 @@ type Prohibit struct {
 
 // Agent is [agent].
 type Agent struct {
-	ReportInterval   time.Duration
 	AvailabilityZone string
 	StateFile        string
 }
@@ -148,8 +146,7 @@ type Quotas struct {
 	SecurityGroupRule int
 }
 
-// Limits returns the quotas by the resource's singular API name. A resource that is
-// not in it has the limit Default.
+// Limits returns the quotas by the resource's singular API name.
 func (q Quotas) Limits() map[string]int {
 	return map[string]int{
 		"network":             q.Network,
@@ -157,6 +154,7 @@ func (q Quotas) Limits() map[string]int {
 		"port":                q.Port,
 		"security_group":      q.SecurityGroup,
 		"security_group_rule": q.SecurityGroupRule,
+		"subnetpool":          q.Default,
 	}
 }
 
@@ -166,12 +164,9 @@ type Keystone struct {
 	WWWAuthenticateURI string // what a 401 tells the client
 	Username           string
 	UserDomainName     string
-	UserDomainID       string
 	Password           string
 	ProjectName        string
 	ProjectDomainName  string
-	ProjectDomainID    string
-	RegionName         string
 	CAFile             string
 	Insecure           bool
 	HTTPConnectTimeout time.Duration // 0 = the client's own
@@ -201,7 +196,7 @@ type Fabric struct {
 // Identity is [identity]: the built-in development identity.
 type Identity struct {
 	Enabled bool
-	File    string // YAML of users, projects and roles
+	File    string // YAML of users, projects and roles; "" = built-in ones
 }
 
 // DHCP is [dhcp]: the DHCP role of an agent.

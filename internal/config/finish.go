@@ -79,9 +79,6 @@ func (c *Config) checkListener() error {
 	if c.Identity.Enabled && !local {
 		errs = append(errs, c.wrong("the development identity is served on a loopback address only", bind, Name{"identity", "enabled"}))
 	}
-	if c.Identity.Enabled && c.Identity.File == "" {
-		errs = append(errs, c.wrong("needs [identity] file", Name{"identity", "enabled"}))
-	}
 	if d.UseSSL && (c.TLS.CertFile == "" || c.TLS.KeyFile == "") {
 		errs = append(errs, c.wrong("needs [ssl] cert_file and key_file", Name{def, "use_ssl"}))
 	}
@@ -135,20 +132,6 @@ func (c *Config) checkDevices() error {
 		}
 	}
 	return nil
-}
-
-// doubts are warnings about options that do not go well together.
-func (c *Config) doubts() []Warning {
-	down, beat := c.Default.AgentDownTime, c.Agent.ReportInterval
-	if down >= 2*beat {
-		return nil
-	}
-	s := c.settings[Name{def, "agent_down_time"}]
-	if i, ok := c.settings[Name{"agent", "report_interval"}]; ok {
-		s = i
-	}
-	return []Warning{{s.Pos, s.Name, fmt.Sprintf("agent_down_time (%v) is less than twice report_interval (%v): "+
-		"one lost sign of life makes an agent dead", down, beat)}}
 }
 
 // loopback reports whether a host can be reached from this machine only.

@@ -250,7 +250,7 @@ func (l *loader) result(paths []string) (*Config, []Warning, error) {
 	if err := c.finish(); err != nil {
 		return nil, l.warnings, err
 	}
-	return c, append(l.warnings, c.doubts()...), nil
+	return c, l.warnings, nil
 }
 
 func (l *loader) byPlace(paths []string) func(a, b error) int {

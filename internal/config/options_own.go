@@ -57,7 +57,7 @@ func identityOptions() []Option {
 			Help: "Serve a small Keystone v3 under /identity, on loopback, for clients that insist on one. For development.",
 			into: func(c *Config) any { return &c.Identity.Enabled }},
 		{Name: Name{"identity", "file"}, Role: Controller, Sample: "/etc/neutrino/identity.yaml",
-			Help: "YAML file of its users, projects and roles.",
+			Help: "YAML file of its users, projects and roles. Unset: an administrator, a member and a reader.",
 			into: func(c *Config) any { return &c.Identity.File }},
 	}
 }
