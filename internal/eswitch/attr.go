@@ -107,6 +107,9 @@ func diff1[T comparable](todo *Attr[T], want, have Attr[T], name string, cannot 
 
 func sortAllowed(in []model.AllowedSource) []model.AllowedSource {
 	out := slices.Clone(in)
+	for i := range out {
+		out[i].Prefix = out[i].Prefix.Masked() // the host part says nothing
+	}
 	slices.SortFunc(out, func(a, b model.AllowedSource) int {
 		return cmp.Or(strings.Compare(a.MAC, b.MAC), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
 	})
