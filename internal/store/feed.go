@@ -1,0 +1,261 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/cilium/statedb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	loadPage     = 1000 // keys per request of a load
+	batchEvents  = 2000 // events applied to the tables at once, at most
+	firstBackoff = 50 * time.Millisecond
+	lastBackoff  = 2 * time.Second
+)
+
+// feeder is the side of a table that the feed writes. Decoded values are opaque here.
+// All of it is called by one goroutine at a time.
+type feeder interface {
+	meta() statedb.TableMeta
+	decode(id string, mod int64, value []byte) (any, error)
+	insert(w statedb.WriteTxn, decoded any) error
+	remove(w statedb.WriteTxn, id string) error
+	mod(r statedb.ReadTxn, id string) (int64, bool)
+	ids(r statedb.ReadTxn) iter.Seq[string]
+}
+
+// watchState says whether the tables follow etcd: err is why not, since when.
+type watchState struct {
+	err   error
+	since time.Time
+	ctx   context.Context // of the watch, for nudges
+}
+
+var errReload = errors.New("reload asked for")
+
+// firstLoad loads the tables, trying again until ctx ends.
+func (db *DB) firstLoad(ctx context.Context) (int64, error) {
+	backoff := firstBackoff
+	for {
+		revision, err := db.load(ctx)
+		if err == nil {
+			return revision, nil
+		}
+		err = fmt.Errorf("loading from etcd: %w: %w", ErrUnavailable, err)
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-db.Failed():
+			return 0, fmt.Errorf("%w: %w", err, db.member.usable())
+		case <-time.After(backoff):
+			backoff = min(2*backoff, lastBackoff)
+		}
+	}
+}
+
+// follow keeps the tables up to date from after revision until the DB closes. When the
+// watch is lost, or etcd has compacted what it was to tell, everything is loaded anew.
+func (db *DB) follow(revision int64) {
+	backoff := firstBackoff
+	for {
+		began := time.Now()
+		err := db.watch(revision)
+		if db.ctx.Err() != nil {
+			return
+		}
+		db.watching.Store(&watchState{err: err, since: time.Now()})
+		db.log.Warn("the watch on etcd ended; loading everything again", "after_revision", db.progress.at(), "error", err)
+		if time.Since(began) > lastBackoff {
+			backoff = firstBackoff
+		}
+		for {
+			if !db.sleep(backoff/2 + rand.N(backoff)) {
+				return
+			}
+			backoff = min(2*backoff, lastBackoff)
+			ctx, stop := context.WithTimeout(db.ctx, max(db.cfg.RequestTimeout, 10*time.Second))
+			revision, err = db.load(ctx)
+			stop()
+			if err == nil {
+				break
+			}
+			if db.ctx.Err() != nil {
+				return
+			}
+			db.watching.Store(&watchState{err: err, since: time.Now()})
+			db.log.Warn("loading from etcd failed; trying again", "error", err)
+		}
+	}
+}
+
+func (db *DB) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-db.ctx.Done():
+		return false
+	}
+}
+
+// watch applies every change after revision to the tables. It returns why it ended.
+func (db *DB) watch(revision int64) error {
+	ctx, stop := context.WithCancel(db.ctx)
+	defer stop()
+	if db.member == nil {
+		// A member cut off from its cluster must say so rather than stay silent.
+		ctx = clientv3.WithRequireLeader(ctx)
+	}
+	events := db.client.Watch(ctx, db.prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1))
+	db.watching.Store(&watchState{since: time.Now(), ctx: ctx})
+	for {
+		select {
+		case <-db.ctx.Done():
+			return db.ctx.Err()
+		case <-db.reload:
+			return errReload
+		case r, ok := <-events:
+			if !ok {
+				return errors.New("watch channel closed")
+			}
+			if err := db.receive(r, events); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// receive applies one response and all that are already there behind it.
+func (db *DB) receive(r clientv3.WatchResponse, more clientv3.WatchChan) error {
+	if err := r.Err(); err != nil {
+		return err
+	}
+	batch, reached := r.Events, r.Header.Revision
+	if len(batch) > 0 {
+		reached = batch[len(batch)-1].Kv.ModRevision
+	}
+	var end error
+drain:
+	for len(batch) < batchEvents {
+		select {
+		case next, ok := <-more:
+			if !ok {
+				end = errors.New("watch channel closed")
+				break drain
+			}
+			if end = next.Err(); end != nil {
+				break drain
+			}
+			if n := len(next.Events); n > 0 {
+				batch = append(batch, next.Events...)
+				reached = next.Events[n-1].Kv.ModRevision
+			} else if next.IsProgressNotify() {
+				reached = next.Header.Revision
+			}
+		default:
+			break drain
+		}
+	}
+	if len(batch) == 0 && !r.IsProgressNotify() {
+		return end // the answer to the watch's creation
+	}
+	if err := db.apply(batch); err != nil {
+		return err
+	}
+	if reached > db.progress.at() {
+		db.progress.reach(reached)
+		if reached/compactEvery != (reached-int64(len(batch)))/compactEvery {
+			poke(db.house)
+		}
+	}
+	return end
+}
+
+// apply changes the tables by a batch of events, in one transaction.
+func (db *DB) apply(batch []*clientv3.Event) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	touched := make([]statedb.TableMeta, 0, len(db.tables))
+	seen := make(map[string]bool, len(db.tables))
+	for _, ev := range batch {
+		if name, _, f := db.split(ev.Kv.Key); f != nil && !seen[name] {
+			seen[name] = true
+			touched = append(touched, f.meta())
+		}
+	}
+	if len(touched) == 0 {
+		return nil
+	}
+	w := db.mem.WriteTxn(touched...)
+	defer w.Abort()
+	for _, ev := range batch {
+		_, id, f := db.split(ev.Kv.Key)
+		if f == nil {
+			continue
+		}
+		if err := db.applyOne(w, f, id, ev); err != nil {
+			return fmt.Errorf("applying %s: %w", ev.Kv.Key, err)
+		}
+	}
+	w.Commit()
+	return nil
+}
+
+func (db *DB) applyOne(w statedb.WriteTxn, f feeder, id string, ev *clientv3.Event) error {
+	if ev.Type == mvccpb.Event_DELETE {
+		return f.remove(w, id)
+	}
+	decoded, ok := db.decode(f, id, ev.Kv)
+	if !ok {
+		return nil
+	}
+	return f.insert(w, decoded)
+}
+
+// decode gives a row, or logs and counts one that is not to be understood. The version
+// that the tables have of it, if any, stays; writes to it will conflict, so what is in
+// etcd is not overwritten by somebody who cannot read it.
+func (db *DB) decode(f feeder, id string, kv *mvccpb.KeyValue) (any, bool) {
+	decoded, err := f.decode(id, kv.ModRevision, kv.Value)
+	if err != nil {
+		db.undecodable.Add(1)
+		db.log.Error("a row in etcd cannot be understood and is passed over",
+			"key", string(kv.Key), "revision", kv.ModRevision, "bytes", len(kv.Value), "error", err)
+		return nil, false
+	}
+	return decoded, true
+}
+
+// split finds the table and the id of a key. Keys of tables that this program does not
+// have are somebody else's: f is nil.
+func (db *DB) split(key []byte) (name, id string, f feeder) {
+	rest, ok := strings.CutPrefix(string(key), db.prefix)
+	if !ok {
+		return "", "", nil
+	}
+	name, id, ok = strings.Cut(rest, "/")
+	if !ok || id == "" {
+		return "", "", nil
+	}
+	return name, id, db.tables[name]
+}
+
+// nudge asks etcd to say how far the watch is.
+func (db *DB) nudge(ctx context.Context) {
+	w := db.watching.Load()
+	if w == nil || w.ctx == nil || ctx.Err() != nil {
+		return
+	}
+	// The watch's own context names its stream; errors end the watch, which says so itself.
+	_ = db.client.RequestProgress(w.ctx)
+}

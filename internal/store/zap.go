@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// usual are warnings of etcd about things that are as they are on purpose.
+var usual = map[string]bool{
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"simple token is not cryptographically signed":                                         true,
+}
+
+// ofFreshData recognises what etcd says while it has not yet written down the term of its
+// first election: it tries again by itself a few seconds later.
+func ofFreshData(fields []zapcore.Field) bool {
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && strings.Contains(err.Error(), "missing term information") {
+			return true
+		}
+	}
+	return false
+}
+
+// slogCore hands etcd's log records of level warning and above to slog.
+type slogCore struct {
+	log    *slog.Logger
+	fields []zapcore.Field
+}
+
+// newLogger returns a zap logger over slog. When etcd wants to end the process (it cannot
+// write its log, its data is corrupt), fatal is told instead and the goroutine that met it
+// ends: the store turns to reads only. With a nil fatal, only the goroutine ends.
+func newLogger(log *slog.Logger, fatal func(reason string)) *zap.Logger {
+	end := ending{fatal: fatal}
+	return zap.New(&slogCore{log: log}, zap.WithFatalHook(end), zap.WithPanicHook(end))
+}
+
+func (c *slogCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
+
+func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return &slogCore{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+}
+
+func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !c.Enabled(e.Level) {
+		return ce
+	}
+	return ce.AddCore(e, c)
+}
+
+func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	level := slog.LevelWarn
+	switch {
+	case usual[e.Message] || ofFreshData(fields):
+		level = slog.LevelDebug
+	case e.Level >= zapcore.ErrorLevel:
+		level = slog.LevelError
+	}
+	ctx := context.Background()
+	if !c.log.Enabled(ctx, level) {
+		return nil
+	}
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range c.fields {
+		f.AddTo(enc)
+	}
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	attrs := make([]slog.Attr, 0, len(enc.Fields))
+	for k, v := range enc.Fields {
+		if d, ok := v.(time.Duration); ok {
+			v = d.String()
+		}
+		attrs = append(attrs, slog.Any(k, v))
+	}
+	c.log.LogAttrs(ctx, level, "etcd: "+e.Message, attrs...)
+	return nil
+}
+
+func (c *slogCore) Sync() error { return nil }
+
+// ending takes the place of os.Exit and panic in etcd's logger.
+type ending struct{ fatal func(reason string) }
+
+func (h ending) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	reason := e.Message
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok {
+			reason = fmt.Sprintf("%s: %v", reason, err)
+		}
+	}
+	if h.fatal != nil {
+		h.fatal(reason)
+	}
+	runtime.Goexit()
+}
