@@ -76,3 +76,8 @@ func AddressesExist(addresses, id string) *Fault {
 func AddressesNotFound(addresses, id string) *Fault {
 	return New("AddressesNotFound", http.StatusNotFound, "Addresses %s not found in the address group %s.", addresses, id)
 }
+
+// SecurityGroupConflict is the 409 for groups that cannot go together.
+func SecurityGroupConflict(reason string) *Fault {
+	return New("SecurityGroupConflict", http.StatusConflict, "Error %s while attempting the operation.", reason)
+}

@@ -25,4 +25,3 @@ func ProjectQuotaNotFound(project string) *Fault {
 func QuotaBelowUse(resource string, limit, used int) *Fault {
 	return HTTPBadRequest("Quota limit %d for %s must be greater than or equal to already used %d", limit, resource, used)
 }
-

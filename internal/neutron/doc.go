@@ -20,7 +20,7 @@
 //	sg                "<group>/<port>"                           owner: port
 //	default-sg        "<project>"                                owner: group
 //	agent             "<type>/<host>"                            owner: agent
-//	dhcp-port         "<network>/<agent>"                        owner: port
+//	default-net       "external"                                 owner: network
 //	default-pool      "<family>"                                 owner: subnet pool
 //
 // Ports of one network are created without touching a common row, so they never conflict

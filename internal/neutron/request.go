@@ -1,6 +1,8 @@
 package neutron
 
 import (
+	"bytes"
+	"encoding/json"
 	"reflect"
 
 	"neutrino/internal/fault"
@@ -50,5 +52,13 @@ func checkMatch(want *int64, have int64) error {
 	return nil
 }
 
-// same reports whether an update changed nothing but, perhaps, an empty slice for nil.
-func same[T any](a, b *T) bool { return reflect.DeepEqual(a, b) }
+// same reports whether an update changed nothing that is kept: nil for empty, or an int
+// where the store gives a float, is no change.
+func same[T any](a, b *T) bool {
+	if reflect.DeepEqual(a, b) {
+		return true
+	}
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}

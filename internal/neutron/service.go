@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,7 +25,6 @@ type Options struct {
 	MaxDNSNameservers int // 5
 	MaxHostRoutes     int // 20
 	MaxAddressPairs   int // 10
-	MaxFixedIPs       int // per port; 0 = Neutron's 5 for tenants is not enforced since it was removed upstream
 
 	DHCPAgentsPerNetwork int    // 1
 	DNSDomain            string // "openstacklocal."
@@ -71,8 +69,7 @@ func (s *Service) Options() Options { return s.o }
 // Close ends the goroutines behind the channels of Attachments and DHCPNetworks and waits
 // for them. The channels close.
 func (s *Service) Close() {
-	s.merges.once.Do(func() { close(s.merges.done) })
-	s.merges.wg.Wait()
+	s.merges.close()
 }
 
 func (o Options) withDefaults() Options {
@@ -130,11 +127,4 @@ func (s *Service) stamp(m *model.Meta) {
 func (s *Service) bump(m *model.Meta) {
 	m.Revision++
 	m.UpdatedAt = s.now()
-}
-
-// merger owns the goroutines that turn several watch channels into one.
-type merger struct {
-	once sync.Once
-	done chan struct{}
-	wg   sync.WaitGroup
 }

@@ -1,0 +1,109 @@
+package neutron
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"neutrino/internal/model"
+	"neutrino/internal/store"
+)
+
+// Kinds of claims; doc.go says what their keys are.
+const (
+	claimMAC         = "mac"
+	claimIP          = "ip"
+	claimGroup       = "sg"
+	claimDefault     = "default-sg"
+	claimAgent       = "agent"
+	claimDefaultPool = "default-pool"
+	claimDefaultNet  = "default-net"
+)
+
+const defaultGroupName = "default"
+
+// attempt is one run of a transaction's function: the transaction, the view it reads, and
+// what it has claimed so far, so that a bulk request does not give one thing twice.
+type attempt struct {
+	*store.Tx
+	db      *store.DB
+	snap    store.Snapshot
+	rnd     *rand.Rand
+	claims  map[claimKey]string // "" = released
+	groups  map[string]string   // project -> its default group made in this run
+	subnets []*model.Subnet     // made in this run
+}
+
+type claimKey struct{ kind, key string }
+
+func (s *Service) begin(tx *store.Tx) *attempt {
+	return &attempt{
+		Tx:   tx,
+		db:   s.db,
+		snap: tx.Snapshot(),
+		// Not a secret: addresses and VLANs only have to differ.
+		rnd:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		claims: make(map[claimKey]string, 4),
+	}
+}
+
+// held looks a claim up without comparing it at commit, for choosing something free.
+func (a *attempt) held(kind, key string) bool {
+	if owner, ok := a.claims[claimKey{kind, key}]; ok {
+		return owner != ""
+	}
+	_, ok := a.db.ClaimOwner(a.snap, kind, key)
+	return ok
+}
+
+// take makes a claim, or says that somebody holds it.
+func (a *attempt) take(kind, key, owner string) bool {
+	k := claimKey{kind, key}
+	if have, ok := a.claims[k]; ok && have != "" {
+		return have == owner
+	} else if !ok {
+		if _, taken := a.Claimed(kind, key); taken {
+			return false
+		}
+	}
+	a.Claim(kind, key, owner)
+	a.claims[k] = owner
+	return true
+}
+
+// drop gives a claim back.
+func (a *attempt) drop(kind, key, owner string) {
+	a.Release(kind, key, owner)
+	a.claims[claimKey{kind, key}] = ""
+}
+
+func macKey(network, mac string) string { return network + "/" + model.CanonicalMAC(mac) }
+
+func ipKey(f model.FixedIP) string { return f.SubnetID + "/" + f.IP.String() }
+
+func groupKey(group, port string) string { return group + "/" + port }
+
+func isNetworkOwned(owner string) bool {
+	return strings.HasPrefix(owner, model.OwnerNetworkPrefix)
+}
+
+// autoDeleted are the owners whose ports go with their network.
+func autoDeleted(owner string) bool {
+	switch owner {
+	case model.OwnerDHCP, "network:distributed", "network:floatingip_agent_gateway":
+		return true
+	}
+	return false
+}
+
+func appendNew(keys []string, key string) []string {
+	if key == "" || slices.Contains(keys, key) {
+		return keys
+	}
+	return append(keys, key)
+}
+
+// seesNetwork reports whether the actor may name the network in a request.
+func seesNetwork(who model.Actor, n *model.Network) bool {
+	return who.HasRole("service") || who.ProjectID == n.ProjectID || n.Shared || n.External
+}

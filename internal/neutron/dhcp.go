@@ -1,0 +1,98 @@
+package neutron
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"neutrino/internal/model"
+	"neutrino/internal/store"
+)
+
+// DHCPNetworks returns the networks that a DHCP agent serves, in the order of their ids,
+// and a channel that closes when that may have changed (or when the Service is closed). A
+// network appears once the agent's own port on it exists.
+func (s *Service) DHCPNetworks(snap store.Snapshot, agentID string) ([]*model.DHCPNetwork, <-chan struct{}) {
+	agent, ok, changed := s.t.Agents.WatchGet(snap, agentID)
+	watches := []<-chan struct{}{changed}
+	if !ok {
+		return nil, s.merges.any(watches...)
+	}
+	bindings, changed := s.t.DHCPBindings.WatchBy(snap, ByAgent, agentID)
+	watches = append(watches, changed)
+	var out []*model.DHCPNetwork
+	for b := range bindings {
+		n, _, networkChanged := s.t.Networks.WatchGet(snap, b.NetworkID)
+		ports, portsChanged := s.t.Ports.WatchBy(snap, ByNetwork, b.NetworkID)
+		subnets, subnetsChanged := s.t.Subnets.WatchBy(snap, ByNetwork, b.NetworkID)
+		watches = append(watches, networkChanged, portsChanged, subnetsChanged)
+		var withDHCP []*model.Subnet
+		for sub := range subnets {
+			if sub.EnableDHCP {
+				withDHCP = append(withDHCP, sub)
+			}
+		}
+		if n == nil || !n.AdminStateUp || len(withDHCP) == 0 {
+			continue
+		}
+		d := &model.DHCPNetwork{NetworkID: n.ID, MTU: n.MTU, Subnets: withDHCP}
+		s.fillHosts(d, ports, dhcpDeviceID(agent.Host, n.ID))
+		if d.PortID != "" {
+			out = append(out, d)
+		}
+	}
+	return out, s.merges.any(watches...)
+}
+
+// fillHosts sorts the network's ports into the agent's own and those that may have a lease.
+func (s *Service) fillHosts(d *model.DHCPNetwork, ports func(func(*model.Port) bool), device string) {
+	for p := range ports {
+		if p.DeviceOwner == model.OwnerDHCP {
+			if p.DeviceID == device {
+				d.PortID, d.MAC, d.Addresses = p.ID, model.CanonicalMAC(p.MAC), onSubnets(p.FixedIPs, d.Subnets)
+			}
+			continue
+		}
+		addresses := onSubnets(p.FixedIPs, d.Subnets)
+		if len(addresses) == 0 {
+			continue
+		}
+		d.Hosts = append(d.Hosts, model.DHCPHost{
+			PortID: p.ID, MAC: model.CanonicalMAC(p.MAC), Addresses: addresses,
+			HostName: hostName(addresses[0].IP), Options: p.ExtraDHCPOpts,
+		})
+	}
+}
+
+func onSubnets(fixed []model.FixedIP, subnets []*model.Subnet) []model.FixedIP {
+	var out []model.FixedIP
+	for _, f := range fixed {
+		for _, sub := range subnets {
+			if sub.ID == f.SubnetID {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// hostName is Neutron's name for a host without one: host-10-0-0-77.
+func hostName(addr netip.Addr) string {
+	return "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
+}
+
+// dhcpDeviceID is the device_id of an agent's port, as Neutron's agents form it.
+func dhcpDeviceID(host, network string) string {
+	short, _, _ := strings.Cut(host, ".")
+	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(short)).String() + "-" + network
+}
+
+// reservedDHCPPort is the device_id of a DHCP port between two agents.
+const reservedDHCPPort = "reserved_dhcp_port"
+
+// isAgentPort reports whether a port was made for a DHCP agent of the network.
+func isAgentPort(p *model.Port) bool {
+	return p.DeviceOwner == model.OwnerDHCP &&
+		(p.DeviceID == reservedDHCPPort || (strings.HasPrefix(p.DeviceID, "dhcp") && strings.HasSuffix(p.DeviceID, "-"+p.NetworkID)))
+}
