@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The spoof check beyond the source MAC: IPv4, ARP, IPv6, neighbour discovery. */
 #ifndef NEUTRINO_SOURCES_H
 #define NEUTRINO_SOURCES_H

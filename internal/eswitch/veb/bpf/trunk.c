@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* A top-of-rack switch: VLAN-transparent, learning {MAC, VLAN}. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -8,7 +8,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-char _license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "Dual MIT/GPL"; /* some helpers ask for it */
 
 const volatile bool set_packet_type = false;
 

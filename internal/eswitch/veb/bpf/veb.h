@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Maps and records of the embedded switch, shared with the Go side (maps.go). */
 #ifndef NEUTRINO_VEB_H
 #define NEUTRINO_VEB_H

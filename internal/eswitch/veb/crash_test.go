@@ -1,0 +1,5 @@
+package veb
+
+const childEnv = "NEUTRINO_VEB_CHILD"
+
+func child() {}
