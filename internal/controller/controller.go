@@ -63,12 +63,9 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	defer svc.Close()
 
 	reg := serve.Registry()
-	reg.MustRegister(db.Collectors()...)
 	fab, err := fabric.New(svc, fabric.Options{
-		Listen:        cfg.Fabric.Listen,
-		TLS:           fabric.TLS(cfg.Fabric.TLS),
 		AgentDownTime: cfg.Default.AgentDownTime,
-		Version:       o.Version,
+		Name:          cfg.Default.Host,
 		Log:           o.Log,
 		Registerer:    reg,
 	})
@@ -119,12 +116,7 @@ func (p *process) run(ctx context.Context, l net.Listener, h http.Handler) error
 }
 
 // ready says whether the controller can do its work now.
-func (p *process) ready(ctx context.Context) error {
-	if err := p.db.Ready(ctx); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	return nil
-}
+func (p *process) ready(context.Context) error { return p.db.Ready() }
 
 // listenAPI opens the API's listener first of all: a port that is taken is a mistake
 // to be told before anything is started.

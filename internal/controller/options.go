@@ -105,7 +105,7 @@ func authenticator(c *config.Config, id *auth.Identity) (auth.Authenticator, err
 		UserDomain:         k.UserDomainName,
 		ProjectName:        k.ProjectName,
 		ProjectDomain:      k.ProjectDomainName,
-		TokenCacheTime:     cacheTime(k),
+		TokenCacheTime:     k.TokenCacheTime,
 		ServiceTokenRoles:  k.ServiceTokenRoles,
 		Timeout:            k.HTTPConnectTimeout,
 		Client:             client,
