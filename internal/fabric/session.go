@@ -1,0 +1,236 @@
+package fabric
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"neutrino/internal/model"
+	"neutrino/internal/rpc"
+	"neutrino/internal/rpc/fabricv1"
+)
+
+type serverStream = *connect.BidiStream[fabricv1.FromAgent, fabricv1.FromController]
+
+// session is one stream of one host. Three goroutines work for it beside the one that
+// reads: sender is the only one that writes to the stream, committer brings reports to
+// the store, beater keeps the host alive. None waits for another, so an agent that does
+// not read holds up its own sender only.
+type session struct {
+	f        *Fabric
+	host     *host
+	name     string
+	instance string
+	hello    rpc.Hello
+	peer     peer
+	stream   serverStream
+	log      *slog.Logger
+	ctx      context.Context // of the session; its cause is why it ends
+	cancel   context.CancelCauseFunc
+	gone     chan struct{} // closed when the session has ended
+
+	inbox *inbox
+	beats chan []model.Agent // capacity 1: a heartbeat came, perhaps with new roles
+	acked atomic.Uint64
+	tell  chan struct{} // capacity 1: acked has risen
+
+	agents []agentRow // of the beater, after run has brought them up
+	dhcp   string     // id of the DHCP agent, or ""
+
+	mu       sync.Mutex
+	current  map[string]int64            // port -> revision the host is asked for
+	reported map[string]model.PortReport // last word of the host that was committed
+	argued   map[string]int64            // port -> its revision_number when that word was last put forward again
+}
+
+type agentRow struct {
+	id   string
+	role model.Agent
+}
+
+func newSession(ctx context.Context, f *Fabric, p peer, st serverStream, h rpc.Hello) *session {
+	s := &session{
+		f: f, name: h.Host, instance: h.Instance, hello: h, peer: p, stream: st,
+		log:  f.log.With("host", h.Host),
+		gone: make(chan struct{}), inbox: newInbox(), beats: make(chan []model.Agent, 1), tell: make(chan struct{}, 1),
+		current: map[string]int64{}, reported: map[string]model.PortReport{}, argued: map[string]int64{},
+	}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	return s
+}
+
+// end makes the session end; run returns soon after.
+func (s *session) end(why error) {
+	s.cancel(why)
+	// Whoever reads or writes is woken by a deadline in the past.
+	_ = s.peer.control.SetReadDeadline(time.Unix(1, 0))
+	_ = s.peer.control.SetWriteDeadline(time.Unix(1, 0))
+}
+
+// run serves the stream until it ends, and waits for all who work for it.
+func (s *session) run() error {
+	defer s.cancel(nil)
+	if err := s.bringUp(); err != nil {
+		s.log.Error("cannot bring the host's agents up", "error", err)
+		return connect.NewError(connect.CodeUnavailable, fmt.Errorf("bring the host's agents up: %w", err))
+	}
+	s.log.Info("host has joined", "version", s.hello.Version, "instance", s.instance)
+	var workers sync.WaitGroup
+	for _, work := range []func() error{s.send, s.commit, s.beat} {
+		workers.Go(func() {
+			if err := work(); err != nil {
+				s.end(err)
+			}
+		})
+	}
+	err := s.read()
+	s.cancel(err)
+	_ = s.peer.control.SetWriteDeadline(time.Unix(1, 0))
+	workers.Wait()
+	why := context.Cause(s.ctx)
+	s.log.Info("host has left", "why", why)
+	switch {
+	case errors.Is(why, rpc.ErrInvalid):
+		return connect.NewError(connect.CodeInvalidArgument, why)
+	case errors.Is(why, errReplaced):
+		return connect.NewError(connect.CodeAborted, why)
+	default:
+		return connect.NewError(connect.CodeUnavailable, why)
+	}
+}
+
+// read takes what the agent says until it stops or is silent for too long.
+func (s *session) read() error {
+	for {
+		if err := s.peer.control.SetReadDeadline(time.Now().Add(s.f.o.AgentDownTime)); err != nil {
+			return err
+		}
+		if s.ctx.Err() != nil { // end may have set its deadline just before ours
+			return context.Cause(s.ctx)
+		}
+		m, err := s.stream.Receive()
+		switch {
+		case s.ctx.Err() != nil:
+			return context.Cause(s.ctx)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("silent for %s", s.f.o.AgentDownTime)
+		case err != nil:
+			return fmt.Errorf("read: %w", err)
+		}
+		if err = s.hear(m); err != nil {
+			s.log.Warn("agent sent what it must not", "error", err)
+			return err
+		}
+	}
+}
+
+func (s *session) hear(m *fabricv1.FromAgent) error {
+	switch b := m.GetMessage().(type) {
+	case *fabricv1.FromAgent_Hello:
+		return fmt.Errorf("%w: a second hello", rpc.ErrInvalid)
+	case *fabricv1.FromAgent_Reports:
+		reports, err := rpc.DecodeReports(b.Reports)
+		if err != nil {
+			return err
+		}
+		s.inbox.add(b.Reports.GetSeq(), reports)
+	case *fabricv1.FromAgent_Heartbeat:
+		roles, err := rpc.DecodeRoles(s.name, b.Heartbeat.GetRoles())
+		if err != nil {
+			return err
+		}
+		select {
+		case old := <-s.beats:
+			if len(roles) == 0 {
+				roles = old
+			}
+		default:
+		}
+		s.beats <- roles // there is room: only this goroutine sends
+	default:
+		s.log.Debug("message is not understood", "type", fmt.Sprintf("%T", b))
+	}
+	return nil
+}
+
+// bringUp makes the host's agents live: a lease, and a row per role under it.
+func (s *session) bringUp() error {
+	ctx, cancel := context.WithTimeout(s.ctx, helloDeadline)
+	defer cancel()
+	if s.host.lease == nil || s.host.lease.KeepAlive(ctx) != nil {
+		l, err := s.f.plane.NewLease(ctx, s.f.o.AgentDownTime)
+		if err != nil {
+			return fmt.Errorf("get a lease: %w", err)
+		}
+		s.host.lease = l
+	}
+	s.agents, s.dhcp = nil, ""
+	for _, role := range s.hello.Roles {
+		a, err := s.f.plane.AgentUp(ctx, role, s.host.lease)
+		if err != nil {
+			return fmt.Errorf("%s: %w", role.Type, err)
+		}
+		s.agents = append(s.agents, agentRow{a.ID, role})
+		if role.Type == model.AgentDHCP {
+			s.dhcp = a.ID
+		}
+	}
+	return nil
+}
+
+// beat renews the lease at each heartbeat. One that is gone (this controller was away
+// for too long, or somebody deleted the agent) is got anew.
+func (s *session) beat() error {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return nil
+		case roles := <-s.beats:
+			if err := s.renew(roles); err != nil && s.ctx.Err() == nil {
+				s.log.Warn("cannot keep the host alive", "error", err)
+			}
+		}
+	}
+}
+
+func (s *session) renew(roles []model.Agent) error {
+	ctx, cancel := context.WithTimeout(s.ctx, helloDeadline)
+	defer cancel()
+	again := false
+	if err := s.host.lease.KeepAlive(ctx); err != nil {
+		l, lerr := s.f.plane.NewLease(ctx, s.f.o.AgentDownTime)
+		if lerr != nil {
+			return fmt.Errorf("renew the lease: %w", errors.Join(err, lerr))
+		}
+		s.host.lease, again = l, true
+	}
+	for i := range s.agents {
+		row, changed := &s.agents[i], false
+		for _, r := range roles {
+			if r.Type == row.role.Type {
+				row.role, changed = r, true
+			}
+		}
+		if !again && !changed {
+			if err := s.f.plane.AgentBeat(ctx, row.id); err == nil {
+				continue
+			}
+		}
+		a, err := s.f.plane.AgentUp(ctx, row.role, s.host.lease)
+		if err != nil {
+			return fmt.Errorf("%s: %w", row.role.Type, err)
+		}
+		if a.ID != row.id && row.role.Type == model.AgentDHCP {
+			return fmt.Errorf("%s: it has become agent %s: %w", row.role.Type, a.ID, errReplaced)
+		}
+		row.id = a.ID
+	}
+	return nil
+}

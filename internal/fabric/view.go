@@ -1,0 +1,108 @@
+package fabric
+
+import (
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"neutrino/internal/model"
+	"neutrino/internal/rpc"
+	"neutrino/internal/rpc/fabricv1"
+)
+
+// view is a host's desired state as an agent holds it.
+type view struct {
+	epoch       string
+	revision    uint64
+	attachments map[string]*model.Attachment
+	networks    map[string]*model.DHCPNetwork
+}
+
+func newView() *view {
+	return &view{epoch: newEpoch(), attachments: map[string]*model.Attachment{}, networks: map[string]*model.DHCPNetwork{}}
+}
+
+// snapshot says all of it.
+func (v *view) snapshot() *fabricv1.Snapshot {
+	out := &fabricv1.Snapshot{Epoch: v.epoch, Revision: v.revision}
+	for _, id := range slices.Sorted(maps.Keys(v.attachments)) {
+		out.Attachments = append(out.Attachments, rpc.EncodeAttachment(v.attachments[id]))
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.networks)) {
+		out.DhcpNetworks = append(out.DhcpNetworks, rpc.EncodeDHCPNetwork(v.networks[id]))
+	}
+	return out
+}
+
+// setAttachments makes the view hold these and returns what that takes.
+func (v *view) setAttachments(want map[string]*model.Attachment, d *fabricv1.Delta) {
+	for _, id := range slices.Sorted(maps.Keys(v.attachments)) {
+		if want[id] == nil {
+			d.RemovedPorts = append(d.RemovedPorts, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		// The revision of an attachment changes with its content.
+		if old := v.attachments[id]; old == nil || old.Revision != want[id].Revision {
+			d.Attachments = append(d.Attachments, rpc.EncodeAttachment(want[id]))
+		}
+	}
+	v.attachments = want
+}
+
+// setNetworks does the same for DHCP networks. Hosts come and go all the time and may be
+// many, so they are told one by one.
+func (v *view) setNetworks(want map[string]*model.DHCPNetwork, d *fabricv1.Delta) {
+	for _, id := range slices.Sorted(maps.Keys(v.networks)) {
+		if want[id] == nil {
+			d.RemovedNetworks = append(d.RemovedNetworks, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		old := v.networks[id]
+		if old == nil || !sameHead(old, want[id]) {
+			d.DhcpNetworks = append(d.DhcpNetworks, rpc.EncodeDHCPNetwork(want[id]))
+			continue
+		}
+		if hosts := changedHosts(old, want[id]); hosts != nil {
+			d.DhcpHosts = append(d.DhcpHosts, hosts)
+		}
+	}
+	v.networks = want
+}
+
+func sameHead(a, b *model.DHCPNetwork) bool {
+	x, y := *a, *b
+	x.Hosts, y.Hosts = nil, nil
+	return proto.Equal(rpc.EncodeDHCPNetwork(&x), rpc.EncodeDHCPNetwork(&y))
+}
+
+func changedHosts(old, now *model.DHCPNetwork) *fabricv1.DHCPHosts {
+	before := make(map[string]*model.DHCPHost, len(old.Hosts))
+	for i := range old.Hosts {
+		before[old.Hosts[i].PortID] = &old.Hosts[i]
+	}
+	out := &fabricv1.DHCPHosts{NetworkId: now.NetworkID}
+	for i := range now.Hosts {
+		h := &now.Hosts[i]
+		if b := before[h.PortID]; b == nil || !sameHost(b, h) {
+			out.Hosts = append(out.Hosts, rpc.EncodeDHCPHost(h))
+		}
+		delete(before, h.PortID)
+	}
+	out.RemovedPorts = slices.Sorted(maps.Keys(before))
+	if len(out.Hosts) == 0 && len(out.RemovedPorts) == 0 {
+		return nil
+	}
+	return out
+}
+
+func sameHost(a, b *model.DHCPHost) bool {
+	return a.MAC == b.MAC && a.HostName == b.HostName && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Options, b.Options)
+}
+
+// empty reports whether a delta says nothing.
+func empty(d *fabricv1.Delta) bool {
+	return len(d.GetAttachments())+len(d.GetRemovedPorts())+len(d.GetDhcpNetworks())+len(d.GetDhcpHosts())+len(d.GetRemovedNetworks()) == 0
+}
