@@ -221,4 +221,3 @@ func (rq *request) checkLimits(project string, limits map[string]int) error {
 	}
 	return nil
 }
-
