@@ -64,6 +64,8 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 
 	reg := serve.Registry()
 	fab, err := fabric.New(svc, fabric.Options{
+		Listen:        cfg.Fabric.Listen,
+		TLS:           fabric.TLS{CertFile: cfg.Fabric.TLS.CertFile, KeyFile: cfg.Fabric.TLS.KeyFile, CAFile: cfg.Fabric.TLS.CAFile},
 		AgentDownTime: cfg.Default.AgentDownTime,
 		Name:          cfg.Default.Host,
 		Log:           o.Log,
