@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Create makes a NIC as spec says: devices, programs and maps, all pinned. Every VF
@@ -185,8 +182,9 @@ func (n *nic) makeUplinkPair() error {
 	return nil
 }
 
-// makeVFs makes all VF pairs and attaches to them. Attaching waits for a grace period
-// each; several wait together.
+// makeVFs makes all VF pairs and attaches to them. A tcx attachment waits for a grace
+// period (7 to 24 ms) with the kernel's link lock held, so several threads would not
+// be faster; it is done here because here nobody waits for a port.
 func (n *nic) makeVFs(ctx context.Context) error {
 	for i := range n.spec.VFs {
 		if err := ctx.Err(); err != nil {
@@ -196,28 +194,18 @@ func (n *nic) makeVFs(ctx context.Context) error {
 			return err
 		}
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(attachThreads)
-	part := (n.spec.VFs + attachThreads - 1) / attachThreads
-	for from := 0; from < n.spec.VFs; from += part {
-		g.Go(func() error {
-			return n.ns.do(func() error {
-				for i := from; i < min(from+part, n.spec.VFs); i++ {
-					if err := gctx.Err(); err != nil {
-						return err
-					}
-					if err := n.attachVF(i); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		})
-	}
-	return g.Wait()
+	return n.ns.do(func() error {
+		for i := range n.spec.VFs {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := n.attachVF(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
-
-var attachThreads = max(4, runtime.NumCPU())
 
 // makePair makes VF i's devices and its baseline record. The representor stays down,
 // as the baseline's link state says.
@@ -231,10 +219,7 @@ func (n *nic) makePair(i int) error {
 	if err := n.putVF(i, v); err != nil {
 		return err
 	}
-	if err := n.o.Ports.Put(uint32(rep), uint32(i)); err != nil {
-		return fmt.Errorf("write port of VF %d: %w", i, err)
-	}
-	return nil
+	return n.putPort(uint32(rep), i)
 }
 
 // attachVF runs in the namespace.

@@ -87,7 +87,7 @@ func loadNew(h home, n int) (*swObjects, error) {
 
 func mapsOf(m *swMaps) map[string]**ebpf.Map {
 	return map[string]**ebpf.Map{
-		"fdb": &m.Fdb, "groups": &m.Groups, "learned": &m.Learned, "macs": &m.Macs, "nics": &m.Nics,
+		"fdb": &m.Fdb, "groups": &m.Groups, "learned": &m.Learned, "macs": &m.Macs, "near_ports": &m.NearPorts, "nics": &m.Nics,
 		"ports": &m.Ports, "rxmodes": &m.Rxmodes, "sources": &m.Sources, "stats": &m.Stats, "vfs": &m.Vfs,
 	}
 }

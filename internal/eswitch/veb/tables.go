@@ -162,6 +162,33 @@ func (n *nic) dropSources(src func(swSourceKey) bool, mac func(swMacKey) bool) e
 	return nil
 }
 
+// putPort says that frames on the representor with this index are VF i's.
+func (n *nic) putPort(index uint32, i int) error {
+	if err := n.o.Ports.Put(index, uint32(i)); err != nil {
+		return fmt.Errorf("write port of VF %d: %w", i, err)
+	}
+	if index >= n.o.NearPorts.MaxEntries() {
+		return nil
+	}
+	if err := n.o.NearPorts.Put(index, uint32(i+1)); err != nil {
+		return fmt.Errorf("write port of VF %d: %w", i, err)
+	}
+	return nil
+}
+
+func (n *nic) dropPort(index uint32) error {
+	if err := drop(n.o.Ports, index); err != nil {
+		return fmt.Errorf("forget port %d: %w", index, err)
+	}
+	if index >= n.o.NearPorts.MaxEntries() {
+		return nil
+	}
+	if err := n.o.NearPorts.Put(index, uint32(0)); err != nil {
+		return fmt.Errorf("forget port %d: %w", index, err)
+	}
+	return nil
+}
+
 // unlearn forgets the MACs that were learned of VF i.
 func (n *nic) unlearn(i int) error {
 	var stale []swFdbKey
@@ -198,8 +225,8 @@ func (n *nic) forget(i int) error {
 	}
 	for k, slot := range ports {
 		if int(slot) == i {
-			if err := drop(n.o.Ports, k); err != nil {
-				return fmt.Errorf("forget port %d: %w", k, err)
+			if err := n.dropPort(k); err != nil {
+				return err
 			}
 		}
 	}

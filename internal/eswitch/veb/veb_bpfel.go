@@ -95,6 +95,7 @@ const (
 	swMapGroups        = "groups"
 	swMapLearned       = "learned"
 	swMapMacs          = "macs"
+	swMapNearPorts     = "near_ports"
 	swMapNics          = "nics"
 	swMapPorts         = "ports"
 	swMapRxmodes       = "rxmodes"
@@ -158,16 +159,17 @@ type swProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type swMapSpecs struct {
-	Fdb     *ebpf.MapSpec `ebpf:"fdb"`
-	Groups  *ebpf.MapSpec `ebpf:"groups"`
-	Learned *ebpf.MapSpec `ebpf:"learned"`
-	Macs    *ebpf.MapSpec `ebpf:"macs"`
-	Nics    *ebpf.MapSpec `ebpf:"nics"`
-	Ports   *ebpf.MapSpec `ebpf:"ports"`
-	Rxmodes *ebpf.MapSpec `ebpf:"rxmodes"`
-	Sources *ebpf.MapSpec `ebpf:"sources"`
-	Stats   *ebpf.MapSpec `ebpf:"stats"`
-	Vfs     *ebpf.MapSpec `ebpf:"vfs"`
+	Fdb       *ebpf.MapSpec `ebpf:"fdb"`
+	Groups    *ebpf.MapSpec `ebpf:"groups"`
+	Learned   *ebpf.MapSpec `ebpf:"learned"`
+	Macs      *ebpf.MapSpec `ebpf:"macs"`
+	NearPorts *ebpf.MapSpec `ebpf:"near_ports"`
+	Nics      *ebpf.MapSpec `ebpf:"nics"`
+	Ports     *ebpf.MapSpec `ebpf:"ports"`
+	Rxmodes   *ebpf.MapSpec `ebpf:"rxmodes"`
+	Sources   *ebpf.MapSpec `ebpf:"sources"`
+	Stats     *ebpf.MapSpec `ebpf:"stats"`
+	Vfs       *ebpf.MapSpec `ebpf:"vfs"`
 }
 
 // swVariableSpecs contains global variables before they are loaded into the kernel.
@@ -197,16 +199,17 @@ func (o *swObjects) Close() error {
 //
 // It can be passed to loadSwObjects or ebpf.CollectionSpec.LoadAndAssign.
 type swMaps struct {
-	Fdb     *ebpf.Map `ebpf:"fdb"`
-	Groups  *ebpf.Map `ebpf:"groups"`
-	Learned *ebpf.Map `ebpf:"learned"`
-	Macs    *ebpf.Map `ebpf:"macs"`
-	Nics    *ebpf.Map `ebpf:"nics"`
-	Ports   *ebpf.Map `ebpf:"ports"`
-	Rxmodes *ebpf.Map `ebpf:"rxmodes"`
-	Sources *ebpf.Map `ebpf:"sources"`
-	Stats   *ebpf.Map `ebpf:"stats"`
-	Vfs     *ebpf.Map `ebpf:"vfs"`
+	Fdb       *ebpf.Map `ebpf:"fdb"`
+	Groups    *ebpf.Map `ebpf:"groups"`
+	Learned   *ebpf.Map `ebpf:"learned"`
+	Macs      *ebpf.Map `ebpf:"macs"`
+	NearPorts *ebpf.Map `ebpf:"near_ports"`
+	Nics      *ebpf.Map `ebpf:"nics"`
+	Ports     *ebpf.Map `ebpf:"ports"`
+	Rxmodes   *ebpf.Map `ebpf:"rxmodes"`
+	Sources   *ebpf.Map `ebpf:"sources"`
+	Stats     *ebpf.Map `ebpf:"stats"`
+	Vfs       *ebpf.Map `ebpf:"vfs"`
 }
 
 func (m *swMaps) Close() error {
@@ -215,6 +218,7 @@ func (m *swMaps) Close() error {
 		m.Groups,
 		m.Learned,
 		m.Macs,
+		m.NearPorts,
 		m.Nics,
 		m.Ports,
 		m.Rxmodes,

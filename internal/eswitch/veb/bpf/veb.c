@@ -313,10 +313,15 @@ int veb_vf(struct __sk_buff *skb)
 	struct vf *v;
 	int vlan;
 
-	sp = bpf_map_lookup_elem(&ports, &ifindex);
-	if (!sp)
-		return TC_ACT_SHOT;
-	slot = *sp;
+	sp = bpf_map_lookup_elem(&near_ports, &ifindex);
+	if (likely(sp && *sp)) {
+		slot = *sp - 1;
+	} else {
+		sp = bpf_map_lookup_elem(&ports, &ifindex);
+		if (!sp)
+			return TC_ACT_SHOT;
+		slot = *sp;
+	}
 	v = bpf_map_lookup_elem(&vfs, &slot);
 	if (!v || v->ifindex != ifindex || (void *)(eth + 1) > end)
 		return TC_ACT_SHOT;

@@ -122,6 +122,14 @@ struct {
 	__type(value, __u32); /* slot */
 } ports SEC(".maps");
 
+/* The same for small indexes, which most are: saves the hash. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32); /* ifindex */
+	__type(value, __u32); /* slot + 1, 0 = none */
+} near_ports SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
