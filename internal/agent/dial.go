@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -36,7 +37,7 @@ type controller struct {
 // "https://host:port", and "host:port", which is http on loopback and https elsewhere.
 func parseController(s string) (controller, error) {
 	raw := s
-	if host, _, err := net.SplitHostPort(s); err == nil && host != "" {
+	if host, _, err := net.SplitHostPort(s); err == nil && host != "" && !strings.Contains(s, "://") {
 		if raw = "https://" + s; loopback(host) {
 			raw = "http://" + s
 		}

@@ -70,13 +70,6 @@ func (n Names) isMarked(name string) bool {
 
 // makeHosts creates the hosts with their NICs, and the trunk that joins them.
 func makeHosts(ctx context.Context, n Names, s *State, p Progress) error {
-	bpf := n.File("bpf")
-	if err := os.MkdirAll(bpf, 0o755); err != nil {
-		return fmt.Errorf("make hosts: %w", err)
-	}
-	if err := unix.Mount("bpf", bpf, "bpf", 0, "mode=0700"); err != nil {
-		return fmt.Errorf("make hosts: mount a bpf file system on %s: %w", bpf, err)
-	}
 	if err := n.makeNamespace(trunkPart); err != nil {
 		return err
 	}

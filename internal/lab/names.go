@@ -62,8 +62,8 @@ func (n Names) File(parts ...string) string {
 // Socket of the controller's fabric.
 func (n Names) Socket() string { return n.File("fabric.sock") }
 
-// Pins is the directory where the eBPF objects of a host (or the trunk) are pinned.
-func (n Names) Pins(host string) string { return n.File("bpf", host) }
+// Pins is the directory of the records and pinned eBPF objects of a host's NIC (or the trunk).
+func (n Names) Pins(host string) string { return n.File("nic", host) }
 
 // Namespace of a host, an instance or another part of the lab.
 func (n Names) Namespace(part string) string { return n.Prefix() + part }
