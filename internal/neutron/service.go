@@ -113,6 +113,9 @@ func (s *Service) update(ctx context.Context, doing string, fn func(tx *store.Tx
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
 		f := fault.Unavailable("The store is unavailable while %s.", doing)
 		return fmt.Errorf("%w (%w)", f, err)
+	case errors.Is(err, store.ErrTooLarge):
+		f := fault.HTTPBadRequest("The request is too large to be carried out at once; split it.")
+		return fmt.Errorf("%w (%w)", f, err)
 	}
 	return err
 }
