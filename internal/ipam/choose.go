@@ -191,7 +191,7 @@ func (c *chooser) asked() ([]model.FixedIP, error) {
 		}
 		want := model.FixedIP{SubnetID: s.ID, IP: f.IP}
 		switch {
-		case s.AutoAddress() && !c.router:
+		case s.AutoAddress() && !c.router && c.subnet(c.subnets, s.ID) != nil:
 			if f.IP.IsValid() && !c.mine(want) {
 				return nil, fault.AllocationOnAutoAddressSubnet(f.IP, s.ID)
 			}
