@@ -9,6 +9,10 @@ import (
 // FakeProject is the project of a request that names none, as in Neutron's noauth.
 const FakeProject = "fake_project_id"
 
+// unusedToken is what clients send that were told to do without authentication
+// (keystoneauth1/noauth.py: openstack --os-auth-type none). It is no token.
+const unusedToken = "notused"
+
 // NoAuth makes every request an admin's. The header X-Project-Id (or X-Tenant-Id)
 // chooses the project; nothing else that the client says of itself is believed.
 type NoAuth struct {
@@ -18,9 +22,13 @@ type NoAuth struct {
 	Tokens *Identity
 }
 
+// noToken is what keystoneauth's auth type "none" (openstackclient, openstacksdk) sends
+// in place of a token.
+const noToken = "notused"
+
 // Authenticate implements Authenticator.
 func (n NoAuth) Authenticate(r *http.Request) (model.Actor, error) {
-	if n.Tokens != nil && token(r) != "" {
+	if t := token(r); n.Tokens != nil && t != "" && t != noToken {
 		return n.Tokens.Authenticate(r)
 	}
 	project := r.Header.Get("X-Project-Id")
