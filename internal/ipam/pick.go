@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// window: an automatic address is one of this many at the low end of the free
-	// ones, so that addresses stay together and are still not predictable (and
-	// concurrent requests seldom want the same).
+	// window: an automatic address is one of about this many at the low end of the
+	// free ones, so that addresses stay together and are still not predictable (and
+	// concurrent requests seldom want the same). Neutron takes exactly the first 1000
+	// free ones, which costs it a look at every taken one before them.
 	window = 1000
 	// probes is how many random addresses of a stretch are tried before it counts as
 	// full for the quick search.
@@ -64,8 +65,9 @@ func (s stretch) pick() (netip.Addr, bool) {
 }
 
 // search looks for the low end of the free addresses by random probes in windows of
-// growing width. The first window's answer is exact: whatever is free there is among
-// the first 1000 free. Later ones are reached only past windows that looked full.
+// growing width. Whatever is free in the first window is among the first 1000 free;
+// later windows are reached only past ones that looked full, so their answer is near
+// the low end though a few free addresses may lie below it.
 func (s stretch) search() (netip.Addr, bool) {
 	for offset, width := uint64(0), uint64(window); offset < s.size; offset, width = offset+width, width*2 {
 		low, high := offset, offset+min(width, s.size-offset)
