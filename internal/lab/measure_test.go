@@ -1,0 +1,55 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestMeasureWires(t *testing.T) {
+	n := testLab(t)
+	var paths []path
+	for _, build := range []func(Names) (path, error){directWire, bridgeWire, vxlanWire} {
+		p, err := build(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, p)
+	}
+	paths = append(paths, path{key: "none", title: "no such thing", a: paths[0].a, b: end{n.Namespace("nowhere"), paths[0].b.ip}})
+	got, err := measure(t.Context(), paths, Effort{Rounds: 3, RTT: 10 * time.Millisecond, Stream: 40 * time.Millisecond}, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range got[:3] {
+		t.Logf("%-28s p50 %6.1f us p99 %6.1f us  %5.1f Gbit/s  %.2f %.2f %s", m.Title, m.RTT.P50, m.RTT.P99, m.Gbit.Median, m.RTTRatio, m.GbitRatio, m.Err)
+		if m.Err != "" || m.RTT.P50 <= 0 || m.RTT.P99 < m.RTT.P50 || m.Gbit.Median <= 0 || len(m.RTTSlices) != 3 {
+			t.Errorf("%+v", m)
+		}
+	}
+	if got[0].RTTRatio != 1 || got[0].GbitRatio != 1 {
+		t.Errorf("direct against itself: %v %v", got[0].RTTRatio, got[0].GbitRatio)
+	}
+	if got[3].Err == "" {
+		t.Error("a path to nowhere was measured")
+	}
+}
+
+func testLab(t *testing.T) Names {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespaces")
+	}
+	n, err := NewNames(testName(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := Down(context.Background(), n, Progress{}); err != nil && !errors.Is(err, ErrDown) {
+			t.Error(err)
+		}
+	})
+	return n
+}
