@@ -88,8 +88,38 @@ func Create(name string, prepare func() error) error {
 	return nil
 }
 
-func bind(from, name string) error {
+// shareDir makes Dir a shared mount point, under the lock that iproute2 takes, as
+// iproute2 does before its first name. Left to it, its mount would cover the names that
+// were made before, and they could not be removed any more.
+func shareDir() error {
 	if err := os.MkdirAll(Dir, 0o755); err != nil {
+		return err
+	}
+	d, err := os.Open(Dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err = unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", Dir, err)
+	}
+	if err = unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, ""); err == nil {
+		return nil
+	}
+	if !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("share %s: %w", Dir, err)
+	}
+	if err = unix.Mount(Dir, Dir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("make %s a mount point: %w", Dir, err)
+	}
+	if err = unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("share %s: %w", Dir, err)
+	}
+	return nil
+}
+
+func bind(from, name string) error {
+	if err := shareDir(); err != nil {
 		return err
 	}
 	path := Path(name)
