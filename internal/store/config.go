@@ -57,6 +57,8 @@ type Config struct {
 	// Log gets etcd's words at warning level and above, and the store's own; nil =
 	// slog.Default().
 	Log *slog.Logger
+
+	houseTick time.Duration // of the embedded etcd's housekeeping; 0 = 5 s
 }
 
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
@@ -86,6 +88,7 @@ func (c Config) complete() (Config, error) {
 	orDefault(&c.OpenTimeout, 30*time.Second)
 	orDefault(&c.MaxInFlight, 128)
 	orDefault(&c.MaxAttempts, 40)
+	orDefault(&c.houseTick, 5*time.Second)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}

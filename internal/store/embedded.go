@@ -103,7 +103,7 @@ func (m *member) config(cfg Config) (*embed.Config, error) {
 	c.MaxRequestBytes = maxRequest
 	// Nobody has to catch up, so the log in memory can be short; the log on disk is what
 	// a restart reads.
-	c.SnapshotCount = 5000
+	c.SnapshotCount = 1000
 	c.SnapshotCatchUpEntries = 50
 	c.MaxSnapFiles, c.MaxWalFiles = 2, 2
 	c.WarningApplyDuration = time.Second

@@ -1,12 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/cilium/statedb"
@@ -185,11 +185,18 @@ func (db *DB) apply(batch []*clientv3.Event) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	touched := make([]statedb.TableMeta, 0, len(db.tables))
-	seen := make(map[string]bool, len(db.tables))
-	for _, ev := range batch {
-		if name, _, f := db.split(ev.Kv.Key); f != nil && !seen[name] {
-			seen[name] = true
+	type row struct {
+		f  feeder
+		id string
+	}
+	rows := make([]row, len(batch))
+	var touched []statedb.TableMeta
+	seen := make(map[feeder]bool, 4)
+	for i, ev := range batch {
+		f, id := db.split(ev.Kv.Key)
+		rows[i] = row{f: f, id: id}
+		if f != nil && !seen[f] {
+			seen[f] = true
 			touched = append(touched, f.meta())
 		}
 	}
@@ -198,12 +205,11 @@ func (db *DB) apply(batch []*clientv3.Event) error {
 	}
 	w := db.mem.WriteTxn(touched...)
 	defer w.Abort()
-	for _, ev := range batch {
-		_, id, f := db.split(ev.Kv.Key)
-		if f == nil {
+	for i, ev := range batch {
+		if rows[i].f == nil {
 			continue
 		}
-		if err := db.applyOne(w, f, id, ev); err != nil {
+		if err := db.applyOne(w, rows[i].f, rows[i].id, ev); err != nil {
 			return fmt.Errorf("applying %s: %w", ev.Kv.Key, err)
 		}
 	}
@@ -237,17 +243,20 @@ func (db *DB) decode(f feeder, id string, kv *mvccpb.KeyValue) (any, bool) {
 }
 
 // split finds the table and the id of a key. Keys of tables that this program does not
-// have are somebody else's: f is nil.
-func (db *DB) split(key []byte) (name, id string, f feeder) {
-	rest, ok := strings.CutPrefix(string(key), db.prefix)
+// have are somebody else's: f is nil. The id shares no memory with the key.
+func (db *DB) split(key []byte) (f feeder, id string) {
+	rest, ok := bytes.CutPrefix(key, []byte(db.prefix))
 	if !ok {
-		return "", "", nil
+		return nil, ""
 	}
-	name, id, ok = strings.Cut(rest, "/")
-	if !ok || id == "" {
-		return "", "", nil
+	table, rest, ok := bytes.Cut(rest, []byte("/"))
+	if !ok || len(rest) == 0 {
+		return nil, ""
 	}
-	return name, id, db.tables[name]
+	if f = db.tables[string(table)]; f == nil {
+		return nil, ""
+	}
+	return f, string(rest)
 }
 
 // nudge asks etcd to say how far the watch is.

@@ -15,8 +15,6 @@ const (
 	keepRevisions = 2000
 	// compactEvery so many revisions.
 	compactEvery = 5000
-	// houseTick is how often housekeeping looks.
-	houseTick = 5 * time.Second
 )
 
 // keepHouse compacts the embedded etcd's history by revisions, so that its file and its
@@ -24,7 +22,7 @@ const (
 // quota once there is something to free. An external etcd has its own operator.
 func (db *DB) keepHouse() {
 	compactedTo := max(0, db.progress.at()-compactEvery) // what an earlier process left is not known
-	tick := time.NewTicker(houseTick)
+	tick := time.NewTicker(db.cfg.houseTick)
 	defer tick.Stop()
 	for {
 		select {

@@ -3,35 +3,59 @@ package store
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/statedb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
+// loaded is one row of a load. Its value is nil when the tables have that version, or when
+// it could not be understood.
+type loaded struct {
+	f     feeder
+	id    string
+	value any
+}
+
 // load makes the tables what etcd has at one revision, in one transaction, and returns
 // the revision. Readers see the old or the new state, watchers wake for differences only.
 func (db *DB) load(ctx context.Context) (int64, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	pages := make(chan []loaded, 1)
+	var revision int64
+	var readErr error
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	defer stop() // before waiting
+	reader.Go(func() {
+		defer close(pages)
+		revision, readErr = db.readPages(ctx, pages)
+	})
+
 	w := db.mem.WriteTxn(db.metas()...)
 	defer w.Abort()
 	have := make(map[feeder]map[string]bool, len(db.tables))
 	for _, f := range db.tables {
 		have[f] = make(map[string]bool)
 	}
-	revision, err := db.loadPages(ctx, w, have)
-	if err != nil {
-		return 0, err
-	}
-	for f, in := range have {
-		var gone []string
-		for id := range f.ids(w) {
-			if !in[id] {
-				gone = append(gone, id)
+	for page := range pages {
+		for _, row := range page {
+			have[row.f][row.id] = true
+			if row.value == nil {
+				continue
+			}
+			if err := row.f.insert(w, row.value); err != nil {
+				return 0, fmt.Errorf("inserting %s: %w", row.id, err)
 			}
 		}
-		for _, id := range gone {
-			if err = f.remove(w, id); err != nil {
-				return 0, fmt.Errorf("removing %s: %w", id, err)
-			}
+	}
+	if readErr != nil {
+		return 0, readErr
+	}
+	for f, in := range have {
+		if err := removeOthers(w, f, in); err != nil {
+			return 0, err
 		}
 	}
 	w.Commit()
@@ -39,9 +63,27 @@ func (db *DB) load(ctx context.Context) (int64, error) {
 	return revision, nil
 }
 
-// loadPages reads all keys at the revision of the first page and inserts what is new.
-func (db *DB) loadPages(ctx context.Context, w statedb.WriteTxn, have map[feeder]map[string]bool) (int64, error) {
+// removeOthers removes the rows whose ids are not in the set.
+func removeOthers(w statedb.WriteTxn, f feeder, in map[string]bool) error {
+	var gone []string
+	for id := range f.ids(w) {
+		if !in[id] {
+			gone = append(gone, id)
+		}
+	}
+	for _, id := range gone {
+		if err := f.remove(w, id); err != nil {
+			return fmt.Errorf("removing %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// readPages reads all keys at the revision of the first page, and decodes what the tables
+// do not have.
+func (db *DB) readPages(ctx context.Context, pages chan<- []loaded) (int64, error) {
 	var revision int64
+	present := db.mem.ReadTxn()
 	from, end := db.prefix, clientv3.GetPrefixRangeEnd(db.prefix)
 	for {
 		resp, err := db.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(loadPage), clientv3.WithRev(revision))
@@ -54,22 +96,22 @@ func (db *DB) loadPages(ctx context.Context, w statedb.WriteTxn, have map[feeder
 		if revision == 0 {
 			revision = resp.Header.Revision
 		}
+		page := make([]loaded, 0, len(resp.Kvs))
 		for _, kv := range resp.Kvs {
-			_, id, f := db.split(kv.Key)
+			f, id := db.split(kv.Key)
 			if f == nil {
 				continue
 			}
-			have[f][id] = true
-			if mod, ok := f.mod(w, id); ok && mod == kv.ModRevision {
-				continue
+			row := loaded{f: f, id: id}
+			if mod, ok := f.mod(present, id); !ok || mod != kv.ModRevision {
+				row.value, _ = db.decode(f, id, kv)
 			}
-			decoded, ok := db.decode(f, id, kv)
-			if !ok {
-				continue
-			}
-			if err = f.insert(w, decoded); err != nil {
-				return 0, fmt.Errorf("inserting %s: %w", kv.Key, err)
-			}
+			page = append(page, row)
+		}
+		select {
+		case pages <- page:
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		}
 		if !resp.More || len(resp.Kvs) == 0 {
 			return revision, nil

@@ -18,11 +18,16 @@ var usual = map[string]bool{
 	"simple token is not cryptographically signed":                                         true,
 }
 
-// ofFreshData recognises what etcd says while it has not yet written down the term of its
-// first election: it tries again by itself a few seconds later.
-func ofFreshData(fields []zapcore.Field) bool {
+// passing recognises two failures that etcd meets at every start and mends by itself:
+// fresh data lacks the term of the first election for some seconds; and until the first
+// entry is applied, etcd takes its whole log for a backlog and tries again in a tight loop.
+func passing(fields []zapcore.Field) bool {
 	for _, f := range fields {
-		if err, ok := f.Interface.(error); ok && strings.Contains(err.Error(), "missing term information") {
+		err, ok := f.Interface.(error)
+		if !ok {
+			continue
+		}
+		if s := err.Error(); strings.Contains(s, "missing term information") || strings.Contains(s, "too many requests") {
 			return true
 		}
 	}
@@ -40,7 +45,9 @@ type slogCore struct {
 // ends: the store turns to reads only. With a nil fatal, only the goroutine ends.
 func newLogger(log *slog.Logger, fatal func(reason string)) *zap.Logger {
 	end := ending{fatal: fatal}
-	return zap.New(&slogCore{log: log}, zap.WithFatalHook(end), zap.WithPanicHook(end))
+	// A repeated message is let through five times a second, then every thousandth.
+	core := zapcore.NewSamplerWithOptions(&slogCore{log: log}, time.Second, 5, 1000)
+	return zap.New(core, zap.WithFatalHook(end), zap.WithPanicHook(end))
 }
 
 func (c *slogCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
@@ -59,7 +66,7 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	level := slog.LevelWarn
 	switch {
-	case usual[e.Message] || ofFreshData(fields):
+	case usual[e.Message] || passing(fields):
 		level = slog.LevelDebug
 	case e.Level >= zapcore.ErrorLevel:
 		level = slog.LevelError
