@@ -97,8 +97,10 @@ func TestCompleteSubnet(t *testing.T) {
 		pools   string
 	}{
 		{"host bits", subnet("10.0.1.7/24"), nil, "10.0.1.0/24", "10.0.1.1", "10.0.1.2-10.0.1.254"},
-		{"gateway in the middle", subnet("10.0.0.0/24", withGateway("10.0.0.100")), none, "10.0.0.0/24", "10.0.0.100",
-			"10.0.0.1-10.0.0.99,10.0.0.101-10.0.0.254"},
+		{
+			"gateway in the middle", subnet("10.0.0.0/24", withGateway("10.0.0.100")), none, "10.0.0.0/24", "10.0.0.100",
+			"10.0.0.1-10.0.0.99,10.0.0.101-10.0.0.254",
+		},
 		{"gateway at the end", subnet("10.0.0.0/24", withGateway("10.0.0.254")), none, "10.0.0.0/24", "10.0.0.254", "10.0.0.1-10.0.0.253"},
 		{"no gateway", subnet("10.0.0.0/24"), none, "10.0.0.0/24", "", "10.0.0.1-10.0.0.254"},
 		{"gateway outside", subnet("10.0.0.0/24", withGateway("10.9.9.9")), none, "10.0.0.0/24", "10.9.9.9", "10.0.0.1-10.0.0.254"},
@@ -111,8 +113,10 @@ func TestCompleteSubnet(t *testing.T) {
 		{"v6 link-local gateway", subnet("fd00::/64", withGateway("fe80::1")), none, "fd00::/64", "fe80::1", "fd00::1-fd00::ffff:ffff:ffff:ffff"},
 		{"v6 /128", subnet("fd00::5/128", noDHCP), nil, "fd00::5/128", "fd00::5", "fd00::5-fd00::5"},
 		{"v6 /127", subnet("fd00::4/127", noDHCP), nil, "fd00::4/127", "fd00::4", "fd00::5-fd00::5"},
-		{"own pools, sorted", subnet("10.0.0.0/24", withPools("10.0.0.50-10.0.0.60,10.0.0.10-10.0.0.20")), nil, "10.0.0.0/24", "10.0.0.1",
-			"10.0.0.10-10.0.0.20,10.0.0.50-10.0.0.60"},
+		{
+			"own pools, sorted", subnet("10.0.0.0/24", withPools("10.0.0.50-10.0.0.60,10.0.0.10-10.0.0.20")), nil, "10.0.0.0/24", "10.0.0.1",
+			"10.0.0.10-10.0.0.20,10.0.0.50-10.0.0.60",
+		},
 		{"/8", subnet("10.0.0.0/8"), nil, "10.0.0.0/8", "10.0.0.1", "10.0.0.2-10.255.255.254"},
 		{"slaac", subnet("fd00::/64", withModes("slaac", "slaac")), nil, "fd00::/64", "fd00::", "fd00::1-fd00::ffff:ffff:ffff:ffff"},
 		{"stateful /80", subnet("fd00::/80", withModes("dhcpv6-stateful", "dhcpv6-stateful")), nil, "fd00::/80", "fd00::", "fd00::1-fd00::ffff:ffff:ffff"},
@@ -143,8 +147,10 @@ func TestCompleteSubnetInvalidInput(t *testing.T) {
 		{"version", subnet("10.0.0.0/24", func(s *model.Subnet) { s.IPVersion = 6 }), "cidr '10.0.0.0/24' does not match the ip_version '6'"},
 		{"gateway's version", subnet("10.0.0.0/24", withGateway("fd00::1")), "gateway_ip 'fd00::1' does not match the ip_version '4'"},
 		{"gateway's zone", subnet("fd00::/64", withGateway("fe80::1%eth0")), "gateway_ip 'fe80::1%eth0' does not match the ip_version '6'"},
-		{"dns version", subnet("10.0.0.0/24", func(s *model.Subnet) { s.DNSNameservers = []netip.Addr{addr("fd00::1")} }),
-			"dns_nameserver 'fd00::1' does not match the ip_version '4'"},
+		{
+			"dns version", subnet("10.0.0.0/24", func(s *model.Subnet) { s.DNSNameservers = []netip.Addr{addr("fd00::1")} }),
+			"dns_nameserver 'fd00::1' does not match the ip_version '4'",
+		},
 		{"next hop", subnet("10.0.0.0/24", func(s *model.Subnet) {
 			s.HostRoutes = []model.Route{{Destination: cidr("10.1.0.0/24"), NextHop: addr("fd00::1")}}
 		}), "nexthop 'fd00::1' does not match the ip_version '4'"},
@@ -165,14 +171,22 @@ func TestCompleteSubnetInvalidInput(t *testing.T) {
 		{"v6 /0", subnet("::/0", noDHCP), "0 is not allowed as CIDR prefix length"},
 		{"ra mode v4", subnet("10.0.0.0/24", withModes("slaac", "")), "ipv6_ra_mode is not valid when ip_version is 4"},
 		{"address mode v4", subnet("10.0.0.0/24", withModes("", "slaac")), "ipv6_address_mode is not valid when ip_version is 4"},
-		{"modes differ", subnet("fd00::/64", withModes("slaac", "dhcpv6-stateful")),
-			"ipv6_ra_mode set to 'slaac' with ipv6_address_mode set to 'dhcpv6-stateful' is not valid. If both attributes are set, they must be the same value"},
-		{"modes without dhcp", subnet("fd00::/64", noDHCP, withModes("slaac", "slaac")),
-			"ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False"},
-		{"slaac /63", subnet("fd00::/63", withModes("slaac", "slaac")),
-			"Invalid CIDR fd00::/63 for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64"},
-		{"stateless /80", subnet("fd00::/80", withModes("", "dhcpv6-stateless")),
-			"Invalid CIDR fd00::/80 for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64"},
+		{
+			"modes differ", subnet("fd00::/64", withModes("slaac", "dhcpv6-stateful")),
+			"ipv6_ra_mode set to 'slaac' with ipv6_address_mode set to 'dhcpv6-stateful' is not valid. If both attributes are set, they must be the same value",
+		},
+		{
+			"modes without dhcp", subnet("fd00::/64", noDHCP, withModes("slaac", "slaac")),
+			"ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False",
+		},
+		{
+			"slaac /63", subnet("fd00::/63", withModes("slaac", "slaac")),
+			"Invalid CIDR fd00::/63 for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64",
+		},
+		{
+			"stateless /80", subnet("fd00::/80", withModes("", "dhcpv6-stateless")),
+			"Invalid CIDR fd00::/80 for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64",
+		},
 		{"overlap", subnet("172.16.0.128/25"), "Requested subnet with cidr: 172.16.0.128/25 for network: net overlaps with another subnet"},
 		{"overlap around", subnet("172.0.0.0/8"), "Requested subnet with cidr: 172.0.0.0/8 for network: net overlaps with another subnet"},
 	} {
@@ -190,29 +204,51 @@ func TestCompleteSubnetFaults(t *testing.T) {
 		typ     string
 		message string
 	}{
-		{"no cidr", &model.Subnet{IPVersion: 4}, 400, "BadRequest",
-			"Bad subnets request: a subnetpool must be specified in the absence of a cidr."},
-		{"out of bounds", subnet("10.7.0.0/24", withPools("10.8.0.10-10.8.0.15")), 400, "OutOfBoundsAllocationPool",
-			"The allocation pool 10.8.0.10-10.8.0.15 spans beyond the subnet cidr 10.7.0.0/24."},
-		{"broadcast", subnet("10.7.0.0/24", withPools("10.7.0.10-10.7.0.255")), 400, "OutOfBoundsAllocationPool",
-			"The allocation pool 10.7.0.10-10.7.0.255 spans beyond the subnet cidr 10.7.0.0/24."},
-		{"network", subnet("fd00::/64", withPools("fd00::-fd00::5")), 400, "OutOfBoundsAllocationPool",
-			"The allocation pool fd00::-fd00::5 spans beyond the subnet cidr fd00::/64."},
-		{"gateway in pool", subnet("10.7.0.0/24", withPools("10.7.0.1-10.7.0.20")), 409, "GatewayConflictWithAllocationPools",
-			"Gateway ip 10.7.0.1 conflicts with allocation pool 10.7.0.1-10.7.0.20."},
-		{"overlap", subnet("10.7.0.0/24", withPools("10.7.0.10-10.7.0.20,10.7.0.20-10.7.0.30")), 409, "OverlappingAllocationPools",
-			"Found overlapping allocation pools: 10.7.0.10-10.7.0.20 10.7.0.20-10.7.0.30 for subnet 10.7.0.0/24."},
-		{"backwards", subnet("10.7.0.0/24", withPools("10.7.0.9-10.7.0.5")), 400, "InvalidAllocationPool",
-			"The allocation pool {'start': '10.7.0.9', 'end': '10.7.0.5'} is not valid."},
-		{"families", subnet("10.7.0.0/24", withPools("10.7.0.9-fd00::1")), 400, "InvalidAllocationPool",
-			"The allocation pool {'start': '10.7.0.9', 'end': 'fd00::1'} is not valid."},
-		{"other family", subnet("10.7.0.0/24", withPools("fd00::1-fd00::2")), 400, "InvalidAllocationPool",
-			"The allocation pool fd00::1-fd00::2 is not valid."},
+		{
+			"no cidr", &model.Subnet{IPVersion: 4}, 400, "BadRequest",
+			"Bad subnets request: a subnetpool must be specified in the absence of a cidr.",
+		},
+		{
+			"out of bounds", subnet("10.7.0.0/24", withPools("10.8.0.10-10.8.0.15")), 400, "OutOfBoundsAllocationPool",
+			"The allocation pool 10.8.0.10-10.8.0.15 spans beyond the subnet cidr 10.7.0.0/24.",
+		},
+		{
+			"broadcast", subnet("10.7.0.0/24", withPools("10.7.0.10-10.7.0.255")), 400, "OutOfBoundsAllocationPool",
+			"The allocation pool 10.7.0.10-10.7.0.255 spans beyond the subnet cidr 10.7.0.0/24.",
+		},
+		{
+			"network", subnet("fd00::/64", withPools("fd00::-fd00::5")), 400, "OutOfBoundsAllocationPool",
+			"The allocation pool fd00::-fd00::5 spans beyond the subnet cidr fd00::/64.",
+		},
+		{
+			"gateway in pool", subnet("10.7.0.0/24", withPools("10.7.0.1-10.7.0.20")), 409, "GatewayConflictWithAllocationPools",
+			"Gateway ip 10.7.0.1 conflicts with allocation pool 10.7.0.1-10.7.0.20.",
+		},
+		{
+			"overlap", subnet("10.7.0.0/24", withPools("10.7.0.10-10.7.0.20,10.7.0.20-10.7.0.30")), 409, "OverlappingAllocationPools",
+			"Found overlapping allocation pools: 10.7.0.10-10.7.0.20 10.7.0.20-10.7.0.30 for subnet 10.7.0.0/24.",
+		},
+		{
+			"backwards", subnet("10.7.0.0/24", withPools("10.7.0.9-10.7.0.5")), 400, "InvalidAllocationPool",
+			"The allocation pool {'start': '10.7.0.9', 'end': '10.7.0.5'} is not valid.",
+		},
+		{
+			"families", subnet("10.7.0.0/24", withPools("10.7.0.9-fd00::1")), 400, "InvalidAllocationPool",
+			"The allocation pool {'start': '10.7.0.9', 'end': 'fd00::1'} is not valid.",
+		},
+		{
+			"other family", subnet("10.7.0.0/24", withPools("fd00::1-fd00::2")), 400, "InvalidAllocationPool",
+			"The allocation pool fd00::1-fd00::2 is not valid.",
+		},
 		{"/31", subnet("10.0.0.0/31", noDHCP), 409, "IpamValueInvalid", "Gateway IP 10.0.0.1 cannot be allocated in CIDR 10.0.0.0/31"},
-		{"service type", subnet("10.7.0.0/24", withTypes("compute:nova", "mine")), 400, "InvalidSubnetServiceType",
-			"Subnet service type mine does not correspond to a valid device owner."},
-		{"other pool", subnet("10.7.0.0/24", func(s *model.Subnet) { s.SubnetPoolID = "pool" }), 400, "NetworkSubnetPoolAffinityError",
-			"Subnets hosted on the same network must be allocated from the same subnet pool."},
+		{
+			"service type", subnet("10.7.0.0/24", withTypes("compute:nova", "mine")), 400, "InvalidSubnetServiceType",
+			"Subnet service type mine does not correspond to a valid device owner.",
+		},
+		{
+			"other pool", subnet("10.7.0.0/24", func(s *model.Subnet) { s.SubnetPoolID = "pool" }), 400, "NetworkSubnetPoolAffinityError",
+			"Subnets hosted on the same network must be allocated from the same subnet pool.",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wantFault(t, CompleteSubnet(c.s, nil, []*model.Subnet{subnet("172.16.0.0/24")}), c.status, c.typ, c.message)
@@ -259,25 +295,41 @@ func TestUpdateSubnet(t *testing.T) {
 		{"name", v4, func(s *model.Subnet) { s.Name = "x" }, "name", 0, "", ""},
 		{"gateway", v4, withGateway("10.7.0.9"), "gateway_ip", 0, "", ""},
 		{"no gateway", v4, withGateway(""), "gateway_ip", 0, "", ""},
-		{"gateway into pool", v4, withGateway("10.7.0.15"), "gateway_ip", 409, "GatewayConflictWithAllocationPools",
-			"Gateway ip 10.7.0.15 conflicts with allocation pool 10.7.0.10-10.7.0.20."},
-		{"gateway broadcast", v4, withGateway("10.7.0.255"), "gateway_ip", 400, "InvalidInput",
-			"Invalid input for operation: Gateway is not valid on subnet."},
-		{"gateway family", v4, withGateway("::1"), "gateway_ip", 400, "InvalidInput",
-			"Invalid input for operation: gateway_ip '::1' does not match the ip_version '4'."},
+		{
+			"gateway into pool", v4, withGateway("10.7.0.15"), "gateway_ip", 409, "GatewayConflictWithAllocationPools",
+			"Gateway ip 10.7.0.15 conflicts with allocation pool 10.7.0.10-10.7.0.20.",
+		},
+		{
+			"gateway broadcast", v4, withGateway("10.7.0.255"), "gateway_ip", 400, "InvalidInput",
+			"Invalid input for operation: Gateway is not valid on subnet.",
+		},
+		{
+			"gateway family", v4, withGateway("::1"), "gateway_ip", 400, "InvalidInput",
+			"Invalid input for operation: gateway_ip '::1' does not match the ip_version '4'.",
+		},
 		{"pools", v4, withPools("10.7.0.2-10.7.0.9"), "allocation_pools", 0, "", ""},
 		{"no pools", v4, withPools(""), "allocation_pools", 0, "", ""},
-		{"pool over gateway", v4, withPools("10.7.0.1-10.7.0.9"), "allocation_pools", 409, "GatewayConflictWithAllocationPools",
-			"Gateway ip 10.7.0.1 conflicts with allocation pool 10.7.0.1-10.7.0.9."},
-		{"pool outside", v4, withPools("10.6.0.1-10.6.0.9"), "allocation_pools", 400, "OutOfBoundsAllocationPool",
-			"The allocation pool 10.6.0.1-10.6.0.9 spans beyond the subnet cidr 10.7.0.0/24."},
-		{"dhcp on /127", small, func(s *model.Subnet) { s.EnableDHCP = true }, "enable_dhcp", 400, "InvalidInput",
-			"Invalid input for operation: Subnet has a prefix length that is incompatible with DHCP service enabled."},
-		{"dhcp off with modes", slaac, noDHCP, "enable_dhcp", 400, "InvalidInput",
-			"Invalid input for operation: Cannot disable enable_dhcp with ipv6 attributes set."},
+		{
+			"pool over gateway", v4, withPools("10.7.0.1-10.7.0.9"), "allocation_pools", 409, "GatewayConflictWithAllocationPools",
+			"Gateway ip 10.7.0.1 conflicts with allocation pool 10.7.0.1-10.7.0.9.",
+		},
+		{
+			"pool outside", v4, withPools("10.6.0.1-10.6.0.9"), "allocation_pools", 400, "OutOfBoundsAllocationPool",
+			"The allocation pool 10.6.0.1-10.6.0.9 spans beyond the subnet cidr 10.7.0.0/24.",
+		},
+		{
+			"dhcp on /127", small, func(s *model.Subnet) { s.EnableDHCP = true }, "enable_dhcp", 400, "InvalidInput",
+			"Invalid input for operation: Subnet has a prefix length that is incompatible with DHCP service enabled.",
+		},
+		{
+			"dhcp off with modes", slaac, noDHCP, "enable_dhcp", 400, "InvalidInput",
+			"Invalid input for operation: Cannot disable enable_dhcp with ipv6 attributes set.",
+		},
 		{"dhcp off", v4, noDHCP, "enable_dhcp", 0, "", ""},
-		{"service type", v4, withTypes("x"), "service_types", 400, "InvalidSubnetServiceType",
-			"Subnet service type x does not correspond to a valid device owner."},
+		{
+			"service type", v4, withTypes("x"), "service_types", 400, "InvalidSubnetServiceType",
+			"Subnet service type x does not correspond to a valid device owner.",
+		},
 		{"cidr stays", v4, func(s *model.Subnet) { s.CIDR = cidr("1.0.0.0/8") }, "", 0, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

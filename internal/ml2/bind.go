@@ -136,7 +136,9 @@ func (m *ML2) accept(r *BindResult, d mechanism, pl plug) {
 		b.Profile[detailPhysicalNetwork] = pl.segment.PhysicalNetwork
 	}
 	if b.VnicType == model.VnicDirectPhysical {
-		r.MAC, _ = b.Profile["device_mac_address"].(string)
+		if mac, ok := b.Profile["device_mac_address"].(string); ok && macText.MatchString(mac) {
+			r.MAC = mac
+		}
 	}
 }
 

@@ -21,8 +21,10 @@ func nicAgent(alive bool, physnets ...string) AgentView {
 	for _, p := range physnets {
 		mappings[p] = []any{"eth6"}
 	}
-	return AgentView{&model.Agent{ID: "nic", Type: model.AgentNICSwitch, Host: host,
-		Configurations: map[string]any{"device_mappings": mappings}}, alive}
+	return AgentView{&model.Agent{
+		ID: "nic", Type: model.AgentNICSwitch, Host: host,
+		Configurations: map[string]any{"device_mappings": mappings},
+	}, alive}
 }
 
 func ovsAgent(alive bool, change ...func(map[string]any)) AgentView {
@@ -101,19 +103,32 @@ func TestBindDetails(t *testing.T) {
 		want    map[string]any
 	}{
 		{"sriov vlan", []string{"sriovnicswitch"}, nicAgent(true, "physnet1"), vlanNet(), "direct", "hw_veb", map[string]any{
-			"port_filter": false, "connectivity": "l2", "vlan": "105", "bound_drivers": map[string]any{"0": "sriovnicswitch"}}},
+			"port_filter": false, "connectivity": "l2", "vlan": "105", "bound_drivers": map[string]any{"0": "sriovnicswitch"},
+		}},
 		{"sriov flat", []string{"sriovnicswitch"}, nicAgent(true, "physnet1"), flat, "macvtap", "hw_veb", map[string]any{
-			"port_filter": false, "connectivity": "l2", "vlan": "0", "bound_drivers": map[string]any{"0": "sriovnicswitch"}}},
+			"port_filter": false, "connectivity": "l2", "vlan": "0", "bound_drivers": map[string]any{"0": "sriovnicswitch"},
+		}},
 		{"mlnx", []string{"mlnx"}, nicAgent(true, "physnet1"), vlanNet(), "direct", "hw_veb", map[string]any{
-			"port_filter": false, "connectivity": "l2", "vlan": "105", "physical_network": "physnet1", "bound_drivers": map[string]any{"0": "mlnx"}}},
+			"port_filter": false, "connectivity": "l2", "vlan": "105", "physical_network": "physnet1", "bound_drivers": map[string]any{"0": "mlnx"},
+		}},
 		{"physical", []string{"sriovnicswitch"}, ovsAgent(false), vlanNet(), "direct-physical", "hostdev_physical", map[string]any{
-			"port_filter": false, "connectivity": "l2", "vlan": "105", "bound_drivers": map[string]any{"0": "sriovnicswitch"}}},
-		{"ovs", []string{"openvswitch"}, ovsAgent(true, func(c map[string]any) { c["ovs_hybrid_plug"] = true; c["integration_bridge"] = "br-x" }),
-			vlanNet(), "normal", "ovs", map[string]any{"port_filter": true, "connectivity": "l2", "ovs_hybrid_plug": true,
-				"datapath_type": "system", "bridge_name": "br-x", "bound_drivers": map[string]any{"0": "openvswitch"}}},
-		{"vhostuser", []string{"openvswitch"}, netdev, vlanNet(), "normal", "vhostuser", map[string]any{"port_filter": true, "connectivity": "l2",
+			"port_filter": false, "connectivity": "l2", "vlan": "105", "bound_drivers": map[string]any{"0": "sriovnicswitch"},
+		}},
+		{
+			"ovs",
+			[]string{"openvswitch"},
+			ovsAgent(true, func(c map[string]any) { c["ovs_hybrid_plug"] = true; c["integration_bridge"] = "br-x" }),
+			vlanNet(), "normal", "ovs",
+			map[string]any{
+				"port_filter": true, "connectivity": "l2", "ovs_hybrid_plug": true,
+				"datapath_type": "system", "bridge_name": "br-x", "bound_drivers": map[string]any{"0": "openvswitch"},
+			},
+		},
+		{"vhostuser", []string{"openvswitch"}, netdev, vlanNet(), "normal", "vhostuser", map[string]any{
+			"port_filter": true, "connectivity": "l2",
 			"datapath_type": "netdev", "bridge_name": "br-int", "vhostuser_mode": "server", "vhostuser_ovs_plug": true,
-			"vhostuser_socket": "/var/run/openvswitch/vhu0123456789a", "bound_drivers": map[string]any{"0": "openvswitch"}}},
+			"vhostuser_socket": "/var/run/openvswitch/vhu0123456789a", "bound_drivers": map[string]any{"0": "openvswitch"},
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := config()
@@ -150,31 +165,40 @@ func TestBindReasons(t *testing.T) {
 	}{
 		{"no agent", nil, vlanNet(), "direct", []string{
 			"openvswitch: vnic_type direct needs a NIC in switchdev mode (binding:profile capabilities)",
-			"sriovnicswitch: host compute1 has no NIC Switch agent"}},
+			"sriovnicswitch: host compute1 has no NIC Switch agent",
+		}},
 		{"dead agent", []AgentView{nicAgent(false, "physnet1")}, vlanNet(), "macvtap", []string{
 			"openvswitch: vnic_type macvtap is not one it binds",
-			"sriovnicswitch: the NIC Switch agent on host compute1 is not alive"}},
+			"sriovnicswitch: the NIC Switch agent on host compute1 is not alive",
+		}},
 		{"elsewhere", []AgentView{{&model.Agent{Type: model.AgentNICSwitch, Host: "compute2"}, true}}, vlanNet(), "macvtap", []string{
 			"openvswitch: vnic_type macvtap is not one it binds",
-			"sriovnicswitch: host compute1 has no NIC Switch agent"}},
+			"sriovnicswitch: host compute1 has no NIC Switch agent",
+		}},
 		{"physnet", []AgentView{nicAgent(true, "default")}, vlanNet(), "macvtap", []string{
 			"openvswitch: vnic_type macvtap is not one it binds",
-			"sriovnicswitch: physical network physnet1 is not in the device_mappings of the NIC Switch agent on compute1"}},
+			"sriovnicswitch: physical network physnet1 is not in the device_mappings of the NIC Switch agent on compute1",
+		}},
 		{"vxlan", []AgentView{nicAgent(true, "physnet1")}, vxlan, "macvtap", []string{
 			"openvswitch: vnic_type macvtap is not one it binds",
-			"sriovnicswitch: network type vxlan is not one of flat, vlan"}},
+			"sriovnicswitch: network type vxlan is not one of flat, vlan",
+		}},
 		{"normal", []AgentView{nicAgent(true, "physnet1")}, vlanNet(), "normal", []string{
 			"openvswitch: host compute1 has no Open vSwitch agent",
-			"sriovnicswitch: a normal port goes on a VF only where [eswitch] vnic_type says so"}},
+			"sriovnicswitch: a normal port goes on a VF only where [eswitch] vnic_type says so",
+		}},
 		{"gre", []AgentView{ovsAgent(true)}, gre, "normal", []string{
 			"openvswitch: network type gre is not one of the agent's (local, flat, vlan and tunnel_types [vxlan])",
-			"sriovnicswitch: a normal port goes on a VF only where [eswitch] vnic_type says so"}},
+			"sriovnicswitch: a normal port goes on a VF only where [eswitch] vnic_type says so",
+		}},
 		{"no segment", []AgentView{ovsAgent(true)}, &model.Network{}, "normal", []string{
 			"openvswitch: the network has no segment",
-			"sriovnicswitch: a normal port goes on a VF only where [eswitch] vnic_type says so"}},
+			"sriovnicswitch: a normal port goes on a VF only where [eswitch] vnic_type says so",
+		}},
 		{"smart nic", []AgentView{ovsAgent(true)}, vlanNet(), "smart-nic", []string{
 			"openvswitch: the Open vSwitch agent is not on a smart NIC (baremetal_smartnic)",
-			"sriovnicswitch: vnic_type smart-nic is not one of direct, macvtap, direct-physical, accelerator-direct"}},
+			"sriovnicswitch: vnic_type smart-nic is not one of direct, macvtap, direct-physical, accelerator-direct",
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := build(t, config()).Bind(portOn(host, c.vnic, nil), c.net, c.agents)
@@ -201,6 +225,15 @@ func TestBindChoosesSegmentOfHost(t *testing.T) {
 	r := build(t, config()).Bind(portOn(host, "direct", nil), n, []AgentView{nicAgent(true, "physnet2")})
 	if r.Binding.SegmentID != "two" || r.Binding.VIFDetails["vlan"] != "9" {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestDirectPhysicalIgnoresNonsenseMAC(t *testing.T) {
+	for _, mac := range []any{"aa:bb", 3, nil} {
+		r := build(t, config()).Bind(portOn("anywhere", "direct-physical", map[string]any{"device_mac_address": mac}), vlanNet(), nil)
+		if r.MAC != "" {
+			t.Errorf("%v became %q", mac, r.MAC)
+		}
 	}
 }
 
@@ -292,7 +325,8 @@ func TestBindPureProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := config()
 		cfg.MechanismDrivers = rapid.SampledFrom([][]string{
-			{"openvswitch", "mlnx"}, {"mlnx", "openvswitch"}, {"sriovnicswitch"}, {"sriovnicswitch", "mlnx"}, nil}).Draw(t, "drivers")
+			{"openvswitch", "mlnx"}, {"mlnx", "openvswitch"}, {"sriovnicswitch"}, {"sriovnicswitch", "mlnx"}, nil,
+		}).Draw(t, "drivers")
 		cfg.EswitchVnicType = rapid.SampledFrom([]string{"", "hostdev", "mlnx_direct"}).Draw(t, "eswitch")
 		cfg.ApplyProfilePatch = rapid.Bool().Draw(t, "patch")
 		m, err := New(cfg)
@@ -400,10 +434,12 @@ func TestParseProfile(t *testing.T) {
 	yes := true
 	got, err := ParseProfile(map[string]any{
 		"pci_slot": "0000:03:10.2", "physical_network": "p", "capabilities": []any{"switchdev", 3}, "trusted": "Yes",
-		"min_tx_rate": 5.0, "max_tx_rate": "100", "device_mac_address": "aa", "vf_num": 3, "pci_vendor_info": "15b3:1004",
+		"min_tx_rate": 5.0, "max_tx_rate": "100", "device_mac_address": "AA-bb-cc-00-00-01", "vf_num": 3, "pci_vendor_info": "15b3:1004",
 	})
-	want := Profile{PCISlot: "0000:03:10.2", PhysicalNetwork: "p", Capabilities: []string{"switchdev"}, Trusted: &yes,
-		MinTxRate: 5, MaxTxRate: 100, DeviceMAC: "aa"}
+	want := Profile{
+		PCISlot: "0000:03:10.2", PhysicalNetwork: "p", Capabilities: []string{"switchdev"}, Trusted: &yes,
+		MinTxRate: 5, MaxTxRate: 100, DeviceMAC: "AA-bb-cc-00-00-01",
+	}
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -418,6 +454,7 @@ func TestParseProfile(t *testing.T) {
 		"binding:profile max_tx_rate 'true' is not a rate in whole Mbit/s":          {"max_tx_rate": true},
 		"binding:profile min_tx_rate '9' is not at most max_tx_rate, 8":             {"min_tx_rate": 9, "max_tx_rate": 8},
 		"binding:profile trusted 'maybe' is not a boolean":                          {"trusted": "maybe"},
+		"binding:profile device_mac_address 'aa' is not a MAC address":              {"device_mac_address": "aa"},
 		"binding:profile value too large":                                           {"x": strings.Repeat("y", 4095)},
 		"binding:profile is not JSON: json: unsupported type: chan int":             {"x": make(chan int)},
 		"binding:profile physical_network '[a]' is not a string":                    {"physical_network": []any{"a"}},

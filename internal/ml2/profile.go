@@ -26,8 +26,11 @@ type Profile struct {
 	MaxTxRate       int      // max_tx_rate, Mbit/s; 0 = none
 }
 
-// "0000:03:10.2"; some buses have a domain of more than four digits.
-var pciSlot = regexp.MustCompile(`^[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]$`)
+var (
+	// "0000:03:10.2"; some buses have a domain of more than four digits.
+	pciSlot = regexp.MustCompile(`^[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]$`)
+	macText = regexp.MustCompile(`^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$`)
+)
 
 // ParseProfile reads binding:profile. Unknown keys are Nova's and others' business
 // and are passed over; a known key with a value that cannot be carried out is
@@ -49,6 +52,9 @@ func ParseProfile(profile map[string]any) (Profile, error) {
 	}
 	if p.PCISlot != "" && !pciSlot.MatchString(p.PCISlot) {
 		return Profile{}, badProfile("pci_slot", p.PCISlot, "a PCI address such as 0000:03:10.2")
+	}
+	if p.DeviceMAC != "" && !macText.MatchString(p.DeviceMAC) {
+		return Profile{}, badProfile("device_mac_address", p.DeviceMAC, "a MAC address")
 	}
 	for _, f := range []struct {
 		key string

@@ -15,8 +15,7 @@ const (
 // idRange is an inclusive range of segmentation ids.
 type idRange struct{ min, max int }
 
-func (r idRange) size() int            { return r.max - r.min + 1 }
-func (r idRange) contains(id int) bool { return r.min <= id && id <= r.max }
+func (r idRange) size() int { return r.max - r.min + 1 }
 
 // vlanRanges is network_vlan_ranges: the physical networks in the order of the file,
 // each with the ids that may be given to tenants.
