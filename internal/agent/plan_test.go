@@ -139,9 +139,12 @@ func TestPlanRefusals(t *testing.T) {
 		sw     []switchtest.Spec
 		want   string
 	}{
-		"no such VF":   {func(a *model.Attachment, _ *World) { a.PCISlot = "0000:03:10.2" }, specs, "VF 0000:03:10.2 does not exist on this host"},
-		"a PF":         {func(a *model.Attachment, _ *World) { a.PCISlot = "fffd:01:00.0" }, specs, "fffd:01:00.0 is the physical function eth6, not a VF"},
-		"excluded":     {func(a *model.Attachment, w *World) { a.PCISlot = switchtest.Slot(1, 0); w.Excluded = map[string]bool{a.PCISlot: true} }, specs, "VF fffe:01:00.0 is excluded from use by this host's configuration"},
+		"no such VF": {func(a *model.Attachment, _ *World) { a.PCISlot = "0000:03:10.2" }, specs, "VF 0000:03:10.2 does not exist on this host"},
+		"a PF":       {func(a *model.Attachment, _ *World) { a.PCISlot = "fffd:01:00.0" }, specs, "fffd:01:00.0 is the physical function eth6, not a VF"},
+		"excluded": {func(a *model.Attachment, w *World) {
+			a.PCISlot = switchtest.Slot(1, 0)
+			w.Excluded = map[string]bool{a.PCISlot: true}
+		}, specs, "VF fffe:01:00.0 is excluded from use by this host's configuration"},
 		"other phys":   {func(a *model.Attachment, _ *World) { a.PCISlot = switchtest.Slot(3, 0) }, specs, "VF fffe:03:00.0 is on eth8, which is not on physical network default"},
 		"unknown phys": {func(a *model.Attachment, _ *World) { a.PhysicalNetwork = "x" }, specs, "physical network x is not mapped to a device on this host"},
 		"unknown phys, VF named": {
