@@ -36,10 +36,8 @@ func (s *Service) CreateSubnets(ctx context.Context, who model.Actor, d []Draft[
 		return nil, err
 	}
 	for _, sub := range out {
-		if sub.AutoAddress() {
-			if err := s.spreadAutoAddress(ctx, sub); err != nil {
-				return nil, err
-			}
+		if err := s.spreadAutoAddress(ctx, sub); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
@@ -69,6 +67,11 @@ func (s *Service) createSubnet(a *attempt, who model.Actor, d Draft[model.Subnet
 	s.t.Subnets.Put(a.Tx, sub)
 	a.subnets = append(a.subnets, sub)
 	s.touchNetwork(a, n)
+	if ports := s.formingPorts(a.snap, sub); len(ports) <= portsPerTx {
+		for _, p := range ports {
+			s.addAutoAddress(a, p, sub)
+		}
+	}
 	return sub, nil
 }
 
@@ -312,15 +315,30 @@ func (s *Service) dropSubnetAddresses(a *attempt, port, subnet string) error {
 	return nil
 }
 
-// spreadAutoAddress gives every port of the network its address on a new subnet where
-// hosts form their own. Ports made since the subnet was committed have it already.
-func (s *Service) spreadAutoAddress(ctx context.Context, sub *model.Subnet) error {
+// formingPorts are the ports that have no address on the subnet though their hosts form
+// their own there.
+func (s *Service) formingPorts(snap store.Snapshot, sub *model.Subnet) []string {
 	var ports []string
-	for p := range s.t.Ports.By(s.db.Snapshot(), ByNetwork, sub.NetworkID) {
-		if !strings.HasPrefix(p.DeviceOwner, ownerRouterPrefix) {
+	if !sub.AutoAddress() {
+		return nil
+	}
+	for p := range s.t.Ports.By(snap, ByNetwork, sub.NetworkID) {
+		if !strings.HasPrefix(p.DeviceOwner, ownerRouterPrefix) && !hasAddressOn(p, sub.ID) {
 			ports = append(ports, p.ID)
 		}
 	}
+	return ports
+}
+
+func hasAddressOn(p *model.Port, subnet string) bool {
+	return slices.ContainsFunc(p.FixedIPs, func(f model.FixedIP) bool { return f.SubnetID == subnet })
+}
+
+// spreadAutoAddress gives the ports of a network with many of them their address on a new
+// subnet where hosts form their own; with few, the subnet's own transaction did. Ports made
+// since the subnet was committed have it already.
+func (s *Service) spreadAutoAddress(ctx context.Context, sub *model.Subnet) error {
+	ports := s.formingPorts(s.db.Snapshot(), sub)
 	for batch := range slices.Chunk(ports, portsPerTx) {
 		err := s.update(ctx, "giving ports their address on subnet "+sub.ID, func(tx *store.Tx) error {
 			a := s.begin(tx)
@@ -341,7 +359,7 @@ func (s *Service) spreadAutoAddress(ctx context.Context, sub *model.Subnet) erro
 
 func (s *Service) addAutoAddress(a *attempt, port string, sub *model.Subnet) {
 	old, ok := s.t.Ports.Read(a.Tx, port)
-	if !ok || slices.ContainsFunc(old.FixedIPs, func(f model.FixedIP) bool { return f.SubnetID == sub.ID }) {
+	if !ok || hasAddressOn(old, sub.ID) {
 		return
 	}
 	addr, err := ipam.EUI64(sub.CIDR, old.MAC)
