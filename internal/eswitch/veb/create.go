@@ -68,7 +68,7 @@ func create(ctx context.Context, h home, spec Spec) error {
 	if err := h.write(r); err != nil {
 		return err
 	}
-	o, err := loadNew(h, spec.VFs)
+	o, err := loadNew(h, r)
 	if err != nil {
 		return err
 	}
@@ -82,9 +82,6 @@ func create(ctx context.Context, h home, spec Spec) error {
 		return err
 	}
 	if err := n.makeVFs(ctx); err != nil {
-		return err
-	}
-	if r.RxFilter, err = n.followFilters(); err != nil {
 		return err
 	}
 	r.Complete = true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 
 	"github.com/cilium/ebpf"
@@ -29,8 +30,9 @@ const (
 )
 
 func build() (b [16]byte) {
-	sum := sha256.Sum256(_SwBytes)
-	copy(b[:], sum[:])
+	h := sha256.New()
+	_, _ = h.Write(_SwBytes)
+	copy(b[:], h.Sum(nil))
 	return b
 }
 
@@ -41,36 +43,69 @@ func needsPacketType() bool {
 }
 
 // specFor returns the programs with maps of the sizes that a NIC with n VFs needs.
-func specFor(n int) (*ebpf.CollectionSpec, error) {
+// follow: multicast follows the receive filters of the VFs' netdevs.
+func specFor(n int, follow bool) (*ebpf.CollectionSpec, error) {
 	spec, err := loadSw()
 	if err != nil {
 		return nil, fmt.Errorf("read programs: %w", err)
 	}
-	n = max(n, 1)
-	for name, size := range map[string]int{"ports": n, "vfs": n, "stats": n, "rxmodes": n, "fdb": n} {
-		spec.Maps[name].MaxEntries = uint32(size)
-	}
+	resize(spec, n)
 	if err := spec.Variables["set_packet_type"].Set(needsPacketType()); err != nil {
 		return nil, fmt.Errorf("set packet type: %w", err)
+	}
+	if err := spec.Variables["follow_filters"].Set(follow); err != nil {
+		return nil, fmt.Errorf("set filters: %w", err)
 	}
 	return spec, nil
 }
 
+func resize(spec *ebpf.CollectionSpec, vfs int) {
+	for _, name := range []string{"ports", "vfs", "stats", "fdb"} {
+		spec.Maps[name].MaxEntries = uint32(max(vfs, 1))
+	}
+}
+
+func replacements(m *swMaps) map[string]*ebpf.Map {
+	out := map[string]*ebpf.Map{}
+	for name, p := range mapsOf(m) {
+		out[name] = *p
+	}
+	return out
+}
+
+// load loads what to has fields for: following the receive filters if this kernel
+// can, else not. It reports which.
+func load(to any, n int, opts *ebpf.CollectionOptions) (follow bool, err error) {
+	for _, follow = range []bool{true, false} {
+		spec, serr := specFor(n, follow)
+		if serr != nil {
+			return false, serr
+		}
+		if err = spec.LoadAndAssign(to, opts); err == nil {
+			return follow, nil
+		}
+		if follow {
+			slog.Debug("receive filters cannot be followed on this kernel", "err", err)
+		}
+	}
+	if errors.Is(err, ebpf.ErrMapIncompatible) {
+		err = errors.Join(ErrLayout, err)
+	}
+	return false, fmt.Errorf("load programs: %w", err)
+}
+
 // loadNew loads programs and makes maps, and pins both.
-func loadNew(h home, n int) (*swObjects, error) {
+func loadNew(h home, r *record) (*swObjects, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memlock limit: %w", err)
 	}
-	spec, err := specFor(n)
-	if err != nil {
-		return nil, err
-	}
 	if err := os.Mkdir(h.pins(), 0o700); err != nil {
-		return nil, fmt.Errorf("make pins of NIC %s: %w", h.name, err)
+		return nil, fmt.Errorf("make pins: %w", err)
 	}
 	var o swObjects
-	if err := spec.LoadAndAssign(&o, nil); err != nil {
-		return nil, fmt.Errorf("load programs of NIC %s: %w", h.name, err)
+	var err error
+	if r.RxFilter, err = load(&o, r.Spec.VFs, nil); err != nil {
+		return nil, err
 	}
 	for name, m := range mapsOf(&o.swMaps) {
 		if err := (*m).Pin(h.pin(mapPrefix + name)); err != nil {
@@ -87,8 +122,8 @@ func loadNew(h home, n int) (*swObjects, error) {
 
 func mapsOf(m *swMaps) map[string]**ebpf.Map {
 	return map[string]**ebpf.Map{
-		"fdb": &m.Fdb, "groups": &m.Groups, "learned": &m.Learned, "macs": &m.Macs, "near_ports": &m.NearPorts, "nics": &m.Nics,
-		"ports": &m.Ports, "rxmodes": &m.Rxmodes, "sources": &m.Sources, "stats": &m.Stats, "vfs": &m.Vfs,
+		"fdb": &m.Fdb, "learned": &m.Learned, "macs": &m.Macs, "near_ports": &m.NearPorts, "nics": &m.Nics,
+		"ports": &m.Ports, "sources": &m.Sources, "stats": &m.Stats, "vfs": &m.Vfs,
 	}
 }
 
@@ -123,20 +158,9 @@ func incomplete(h home, what string, err error) error {
 
 // loadReplacement loads this binary's programs onto the maps of a running NIC.
 func loadReplacement(n int, old *swMaps) (*swPrograms, error) {
-	spec, err := specFor(n)
-	if err != nil {
-		return nil, err
-	}
-	repl := map[string]*ebpf.Map{}
-	for name, m := range mapsOf(old) {
-		repl[name] = *m
-	}
 	var p swPrograms
-	if err := spec.LoadAndAssign(&p, &ebpf.CollectionOptions{MapReplacements: repl}); err != nil {
-		if errors.Is(err, ebpf.ErrMapIncompatible) {
-			err = errors.Join(ErrLayout, err)
-		}
-		return nil, fmt.Errorf("load programs on running maps: %w", err)
+	if _, err := load(&p, n, &ebpf.CollectionOptions{MapReplacements: replacements(old)}); err != nil {
+		return nil, err
 	}
 	return &p, nil
 }

@@ -1,7 +1,9 @@
 package veb
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -184,7 +185,6 @@ type guest struct {
 	*host
 	mac  string
 	addr netip.Addr
-	c    *packet.Conn
 }
 
 // plug moves VF i into a namespace of its own, with the MAC of its number.
@@ -234,21 +234,76 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// open listens to everything on a link of the host.
-func (h *host) listen(name string) *packet.Conn {
+// sniffer is an AF_PACKET socket that also tells the tag which the kernel took off.
+type sniffer struct {
+	t  testing.TB
+	fd int
+}
+
+// captured is one frame: its 802.1Q or 802.1ad tag, if it had one, and the rest.
+type captured struct {
+	tagged bool
+	tpid   uint16
+	vlan   uint16
+	data   []byte
+}
+
+// listen captures what arrives on a link of the host from now on.
+func (h *host) listen(name string) *sniffer {
 	h.t.Helper()
-	var c *packet.Conn
+	s := &sniffer{t: h.t, fd: -1}
 	must(h.t, h.ns.do(func() error {
 		ifi, err := net.InterfaceByName(name)
 		if err != nil {
 			return err
 		}
-		c, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil)
-		return err
+		const all = unix.ETH_P_ALL
+		if s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return errors.Join(unix.SetsockoptInt(s.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
+			unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
+			unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: all<<8 | all>>8, Ifindex: ifi.Index}))
 	}))
-	h.t.Cleanup(func() { _ = c.Close() })
-	return c
+	h.t.Cleanup(func() { _ = unix.Close(s.fd) })
+	return s
 }
+
+// frames returns what arrived with our ethertype, once nothing has come for d.
+func (s *sniffer) frames(d time.Duration) []captured {
+	s.t.Helper()
+	tv := unix.NsecToTimeval(d.Nanoseconds())
+	must(s.t, unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
+	var out []captured
+	buf, oob := make([]byte, 70000), make([]byte, 256)
+	for {
+		n, m, _, from, err := unix.Recvmsg(s.fd, buf, oob, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return out
+		}
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		c := captured{data: append([]byte(nil), buf[:n]...)}
+		msgs, err := unix.ParseSocketControlMessage(oob[:m])
+		must(s.t, err)
+		for _, x := range msgs {
+			if x.Header.Type == unix.PACKET_AUXDATA && len(x.Data) >= 20 && binary.NativeEndian.Uint32(x.Data)&unix.TP_STATUS_VLAN_VALID != 0 {
+				c.tagged, c.vlan = true, binary.NativeEndian.Uint16(x.Data[16:])&0xfff
+				c.tpid = binary.NativeEndian.Uint16(x.Data[18:])
+			}
+		}
+		if n >= 14 && (bytes.Contains(c.data[12:min(n, 26)], testType[:])) {
+			out = append(out, c)
+		}
+	}
+}
+
+// count is len(frames) after a pause that is long enough here.
+func (s *sniffer) count() int { return len(s.frames(60 * time.Millisecond)) }
 
 // send puts a frame on a link of the host.
 func (h *host) send(name string, frame []byte) {
@@ -267,23 +322,6 @@ func (h *host) send(name string, frame []byte) {
 		copy(sa.Addr[:], frame[:6])
 		return unix.Sendto(fd, frame, 0, sa)
 	}))
-}
-
-// receive returns the frames with our ethertype that arrive until the marker does.
-func frames(t testing.TB, c *packet.Conn, d time.Duration) [][]byte {
-	t.Helper()
-	var out [][]byte
-	must(t, c.SetReadDeadline(time.Now().Add(d)))
-	buf := make([]byte, 70000)
-	for {
-		n, _, err := c.ReadFrom(buf)
-		if err != nil {
-			return out
-		}
-		if n >= 14 && [2]byte(buf[12:14]) == testType {
-			out = append(out, append([]byte(nil), buf[:n]...))
-		}
-	}
 }
 
 // An ethertype that nothing on the machine uses (IEEE local experimental 1).

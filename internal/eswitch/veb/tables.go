@@ -236,9 +236,6 @@ func (n *nic) forget(i int) error {
 	if err := n.unlearn(i); err != nil {
 		return err
 	}
-	if err := n.o.Rxmodes.Put(uint32(i), swRxmode{}); err != nil {
-		return fmt.Errorf("reset receive filter: %w", err)
-	}
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return fmt.Errorf("count CPUs: %w", err)

@@ -34,13 +34,6 @@ type swFdbKey struct {
 	Vlan uint16
 }
 
-type swGroupKey struct {
-	_    structs.HostLayout
-	Slot uint32
-	Mac  [6]uint8
-	Pad  uint16
-}
-
 type swMacKey struct {
 	_    structs.HostLayout
 	Slot uint32
@@ -57,12 +50,6 @@ type swNic struct {
 	Mac    [6]uint8
 	Build  [16]uint8
 	Layout uint32
-}
-
-type swRxmode struct {
-	_       structs.HostLayout
-	Flags   uint32
-	Version uint32
 }
 
 type swSourceKey struct {
@@ -92,19 +79,18 @@ type swVf struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	swMapFdb           = "fdb"
-	swMapGroups        = "groups"
 	swMapLearned       = "learned"
 	swMapMacs          = "macs"
 	swMapNearPorts     = "near_ports"
 	swMapNics          = "nics"
 	swMapPorts         = "ports"
-	swMapRxmodes       = "rxmodes"
 	swMapSources       = "sources"
 	swMapStats         = "stats"
 	swMapVfs           = "vfs"
 	swProgVebShaped    = "veb_shaped"
 	swProgVebUplink    = "veb_uplink"
 	swProgVebVf        = "veb_vf"
+	swVarFollowFilters = "follow_filters"
 	swVarSetPacketType = "set_packet_type"
 )
 
@@ -160,13 +146,11 @@ type swProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type swMapSpecs struct {
 	Fdb       *ebpf.MapSpec `ebpf:"fdb"`
-	Groups    *ebpf.MapSpec `ebpf:"groups"`
 	Learned   *ebpf.MapSpec `ebpf:"learned"`
 	Macs      *ebpf.MapSpec `ebpf:"macs"`
 	NearPorts *ebpf.MapSpec `ebpf:"near_ports"`
 	Nics      *ebpf.MapSpec `ebpf:"nics"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Rxmodes   *ebpf.MapSpec `ebpf:"rxmodes"`
 	Sources   *ebpf.MapSpec `ebpf:"sources"`
 	Stats     *ebpf.MapSpec `ebpf:"stats"`
 	Vfs       *ebpf.MapSpec `ebpf:"vfs"`
@@ -176,6 +160,7 @@ type swMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type swVariableSpecs struct {
+	FollowFilters *ebpf.VariableSpec `ebpf:"follow_filters"`
 	SetPacketType *ebpf.VariableSpec `ebpf:"set_packet_type"`
 }
 
@@ -200,13 +185,11 @@ func (o *swObjects) Close() error {
 // It can be passed to loadSwObjects or ebpf.CollectionSpec.LoadAndAssign.
 type swMaps struct {
 	Fdb       *ebpf.Map `ebpf:"fdb"`
-	Groups    *ebpf.Map `ebpf:"groups"`
 	Learned   *ebpf.Map `ebpf:"learned"`
 	Macs      *ebpf.Map `ebpf:"macs"`
 	NearPorts *ebpf.Map `ebpf:"near_ports"`
 	Nics      *ebpf.Map `ebpf:"nics"`
 	Ports     *ebpf.Map `ebpf:"ports"`
-	Rxmodes   *ebpf.Map `ebpf:"rxmodes"`
 	Sources   *ebpf.Map `ebpf:"sources"`
 	Stats     *ebpf.Map `ebpf:"stats"`
 	Vfs       *ebpf.Map `ebpf:"vfs"`
@@ -215,13 +198,11 @@ type swMaps struct {
 func (m *swMaps) Close() error {
 	return _SwClose(
 		m.Fdb,
-		m.Groups,
 		m.Learned,
 		m.Macs,
 		m.NearPorts,
 		m.Nics,
 		m.Ports,
-		m.Rxmodes,
 		m.Sources,
 		m.Stats,
 		m.Vfs,
@@ -232,6 +213,7 @@ func (m *swMaps) Close() error {
 //
 // It can be passed to loadSwObjects or ebpf.CollectionSpec.LoadAndAssign.
 type swVariables struct {
+	FollowFilters *ebpf.Variable `ebpf:"follow_filters"`
 	SetPacketType *ebpf.Variable `ebpf:"set_packet_type"`
 }
 

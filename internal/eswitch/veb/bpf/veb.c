@@ -2,6 +2,7 @@
 /* The embedded switch: what a VF sends, what comes back from the shaper, and what
  * comes in from the wire. */
 #include "veb.h"
+#include "rxfilter.h"
 #include "sources.h"
 
 char _license[] SEC("license") = "Dual MIT/GPL"; /* some helpers ask for it */
@@ -128,6 +129,7 @@ enum {
 
 struct flood {
 	struct __sk_buff *skb;
+	__u64 net; /* of the switch */
 	struct size size;
 	__u32 from; /* slot of the sender, or ~0 */
 	__u16 vlan;
@@ -136,24 +138,13 @@ struct flood {
 	__u8 dst[8];
 };
 
-static __always_inline bool wants(struct flood *f, struct vf *v, __u32 slot)
+static __always_inline bool wants(struct flood *f, struct vf *v)
 {
-	struct group_key k = {.slot = slot};
-	struct rxmode *m;
-	__u32 *ver;
-
 	if (f->kind == FLOOD_BROADCAST)
 		return true;
-	m = bpf_map_lookup_elem(&rxmodes, &slot);
-	if (!m)
-		return false;
 	if (f->kind == FLOOD_UNKNOWN)
-		return (v->flags & VF_TRUST) && (m->flags & RX_PROMISC);
-	if (!(m->flags & RX_KNOWN) || (m->flags & (RX_ALLMULTI | RX_PROMISC)))
-		return true;
-	copy_mac(k.mac, f->dst);
-	ver = bpf_map_lookup_elem(&groups, &k);
-	return ver && *ver == m->version;
+		return (v->flags & VF_TRUST) && filter_takes(f->net, v->ifindex, NULL);
+	return filter_takes(f->net, v->ifindex, f->dst);
 }
 
 static long flood_one(void *map, const void *key, void *value, void *ctx)
@@ -167,7 +158,7 @@ static long flood_one(void *map, const void *key, void *value, void *ctx)
 		return 0;
 	if (f->trunks ? !(v->flags & VF_TRUNK) : (v->vlan != f->vlan))
 		return 0;
-	if (!wants(f, v, slot))
+	if (!wants(f, v))
 		return 0;
 	count_rx(slot, &f->size, f->dst);
 	bpf_clone_redirect(skb, v->ifindex, 0);
@@ -189,7 +180,7 @@ static __always_inline void flood_key(struct flood *f, const struct fdb_key *k)
 static __always_inline int flood(struct __sk_buff *skb, struct nic *n, const struct fdb_key *k, __u32 from,
 				 const struct size *z, bool tag)
 {
-	struct flood f = {.skb = skb, .size = *z, .from = from};
+	struct flood f = {.skb = skb, .net = net_of(skb), .size = *z, .from = from};
 
 	flood_key(&f, k);
 	bpf_for_each_map_elem(&vfs, flood_one, &f, 0);

@@ -40,13 +40,6 @@ enum {
 	NIC_TRUNKS = 1 << 3, /* some VF has VF_TRUNK */
 };
 
-/* struct rxmode.flags, as the VF's netdev asks for */
-enum {
-	RX_KNOWN = 1 << 0, /* the filter is followed; else all multicast is passed */
-	RX_ALLMULTI = 1 << 1,
-	RX_PROMISC = 1 << 2,
-};
-
 struct nic {
 	__u32 uplink; /* ifindex */
 	__u32 shaper; /* ifindex of the shaper's entry */
@@ -94,17 +87,6 @@ struct counters {
 	__u64 rx_packets, rx_bytes, rx_broadcast, rx_multicast, rx_dropped;
 	__u64 tx_packets, tx_bytes, tx_broadcast, tx_multicast, tx_dropped;
 	__u64 tx_spoofed;
-};
-
-struct rxmode {
-	__u32 flags;
-	__u32 version; /* of the groups of this slot */
-};
-
-struct group_key {
-	__u32 slot;
-	__u8 mac[6];
-	__u16 pad;
 };
 
 /* Sizes marked 1 are set when a NIC is made. */
@@ -173,20 +155,5 @@ struct {
 	__type(key, __u32);
 	__type(value, struct counters);
 } stats SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct rxmode);
-} rxmodes SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct group_key);
-	__type(value, __u32); /* version of the rxmode that named it */
-} groups SEC(".maps");
 
 #endif
