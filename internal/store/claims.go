@@ -47,7 +47,7 @@ func (c *claims) decode(id string, mod int64, value []byte) (any, error) {
 }
 
 func (c *claims) insert(w statedb.WriteTxn, decoded any) error {
-	_, _, err := c.rows.Insert(w, decoded.(*claim)) //nolint:forcetypeassert // made by decode
+	_, _, err := c.rows.Insert(w, decoded.(*claim))
 	return err
 }
 

@@ -58,7 +58,10 @@ type Config struct {
 	// slog.Default().
 	Log *slog.Logger
 
-	houseTick time.Duration // of the embedded etcd's housekeeping; 0 = 5 s
+	// Housekeeping of the embedded etcd; tests make it eager.
+	houseTick     time.Duration // how often it looks; 0 = 5 s
+	compactEvery  int64         // revisions; 0 = 5000
+	keepRevisions int64         // left by a compaction; 0 = 2000
 }
 
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
@@ -89,6 +92,8 @@ func (c Config) complete() (Config, error) {
 	orDefault(&c.MaxInFlight, 128)
 	orDefault(&c.MaxAttempts, 40)
 	orDefault(&c.houseTick, 5*time.Second)
+	orDefault(&c.compactEvery, 5000)
+	orDefault(&c.keepRevisions, 2000)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}

@@ -49,6 +49,8 @@ type member struct {
 
 	failOnce sync.Once
 	failed   chan struct{}
+	alive    context.Context // ends when it has failed
+	kill     context.CancelFunc
 	reason   string // why it failed; read after failed is closed
 }
 
@@ -60,6 +62,7 @@ func startMember(ctx context.Context, cfg Config) (*member, error) {
 		dir: cfg.DataDir, minFree: cfg.MinFreeBytes, failed: make(chan struct{}),
 		log: cfg.Log.With("part", "etcd"),
 	}
+	m.alive, m.kill = context.WithCancel(context.WithoutCancel(ctx))
 	doing := "starting etcd in " + cfg.DataDir
 	if err := m.lockDir(); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
@@ -160,6 +163,7 @@ func (m *member) fail(reason string) {
 	m.failOnce.Do(func() {
 		m.reason = reason
 		close(m.failed)
+		m.kill()
 		m.log.Error("the embedded etcd has stopped; nothing can be written until the process is restarted", "reason", reason)
 	})
 }
@@ -187,6 +191,7 @@ func (m *member) usable() error {
 // stop stops the member. One that has failed may hang: it is left behind after a while,
 // with its directory locked.
 func (m *member) stop() error {
+	defer m.kill()
 	if m.etcd == nil {
 		select {
 		case <-m.failed: // StartEtcd may still hold the data

@@ -40,7 +40,7 @@ func (e *ClaimedError) Error() string {
 }
 
 // Is makes a ClaimedError an ErrConflict.
-func (e *ClaimedError) Is(target error) bool { return target == ErrConflict } //nolint:errorlint // Is compares identities
+func (e *ClaimedError) Is(target error) bool { return target == ErrConflict }
 
 // classify gives an error of the etcd client the sentinel that callers act on, and keeps
 // the original in the chain.

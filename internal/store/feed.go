@@ -173,7 +173,7 @@ drain:
 	}
 	if reached > db.progress.at() {
 		db.progress.reach(reached)
-		if reached/compactEvery != (reached-int64(len(batch)))/compactEvery {
+		if every := db.cfg.compactEvery; reached/every != (reached-int64(len(batch)))/every {
 			poke(db.house)
 		}
 	}

@@ -9,19 +9,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-const (
-	// keepRevisions are left when the embedded etcd's history is compacted. Only its own
-	// watch and loads read history, and only the newest.
-	keepRevisions = 2000
-	// compactEvery so many revisions.
-	compactEvery = 5000
-)
-
 // keepHouse compacts the embedded etcd's history by revisions, so that its file and its
-// index in memory stay small under any load, and mends a database that has reached its
+// index in memory stay small under any load (only its own watch and loads read history,
+// and only the newest), and mends a database that has reached its
 // quota once there is something to free. An external etcd has its own operator.
 func (db *DB) keepHouse() {
-	compactedTo := max(0, db.progress.at()-compactEvery) // what an earlier process left is not known
+	compactedTo := max(0, db.progress.at()-db.cfg.compactEvery) // what an earlier process left is not known
 	tick := time.NewTicker(db.cfg.houseTick)
 	defer tick.Stop()
 	for {
@@ -31,8 +24,8 @@ func (db *DB) keepHouse() {
 		case <-db.house:
 		case <-tick.C:
 		}
-		if at := db.progress.at(); at-compactedTo >= compactEvery {
-			if err := db.compact(at - keepRevisions); err != nil {
+		if at := db.progress.at(); at-compactedTo >= db.cfg.compactEvery {
+			if err := db.compact(at - db.cfg.keepRevisions); err != nil {
 				db.log.Warn("compacting the embedded etcd failed", "error", err)
 			} else {
 				compactedTo = at

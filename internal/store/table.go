@@ -250,7 +250,7 @@ func (t *Table[T]) decode(id string, mod int64, value []byte) (any, error) {
 }
 
 func (t *Table[T]) insert(w statedb.WriteTxn, decoded any) error {
-	_, _, err := t.open.Load().rows.Insert(w, decoded.(*entry[T])) //nolint:errorlint,forcetypeassert // made by decode
+	_, _, err := t.open.Load().rows.Insert(w, decoded.(*entry[T]))
 	return err
 }
 

@@ -72,32 +72,71 @@ func TestCompares(t *testing.T) {
 		other  func(tx *Tx, tab *Table[fruit]) // committed in between
 		reruns bool
 	}{
-		{"read, changed", func(tx *Tx, tab *Table[fruit]) { tab.Read(tx, "a") },
-			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, true},
-		{"read, deleted", func(tx *Tx, tab *Table[fruit]) { tab.Read(tx, "a") },
-			func(tx *Tx, tab *Table[fruit]) { tab.Delete(tx, "a") }, true},
-		{"read absent, made", func(tx *Tx, tab *Table[fruit]) { tab.Read(tx, "b") },
-			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "b"}) }, true},
-		{"required, changed", func(tx *Tx, tab *Table[fruit]) { tab.Require(tx, "a") },
-			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, false},
-		{"required, deleted", func(tx *Tx, tab *Table[fruit]) { tab.Require(tx, "a") },
-			func(tx *Tx, tab *Table[fruit]) { tab.Delete(tx, "a") }, true},
-		{"required then read, changed", func(tx *Tx, tab *Table[fruit]) { tab.Require(tx, "a"); tab.Read(tx, "a"); tab.Require(tx, "a") },
-			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, true},
-		{"put without read, changed", func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a"}) },
-			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, true},
-		{"snapshot read, changed", func(tx *Tx, tab *Table[fruit]) { tab.Get(tx.Snapshot(), "a") },
-			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, false},
-		{"claimed, released", func(tx *Tx, _ *Table[fruit]) { tx.Claimed("k", "p/1") },
-			func(tx *Tx, _ *Table[fruit]) { tx.Release("k", "p/1", "o") }, true},
-		{"unclaimed, claimed", func(tx *Tx, _ *Table[fruit]) { tx.Claimed("k", "p/2") },
-			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "p/2", "o") }, true},
-		{"none under, claimed", func(tx *Tx, _ *Table[fruit]) { tx.NoneUnder("k", "q/") },
-			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "q/2", "o") }, true},
-		{"none under but released, claimed", func(tx *Tx, _ *Table[fruit]) { tx.Release("k", "p/1", "o"); tx.NoneUnder("k", "p/") },
-			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "p/2", "o") }, true},
-		{"none under, claimed elsewhere", func(tx *Tx, _ *Table[fruit]) { tx.NoneUnder("k", "q/") },
-			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "r/2", "o") }, false},
+		{
+			"read, changed",
+			func(tx *Tx, tab *Table[fruit]) { tab.Read(tx, "a") },
+			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, true,
+		},
+		{
+			"read, deleted",
+			func(tx *Tx, tab *Table[fruit]) { tab.Read(tx, "a") },
+			func(tx *Tx, tab *Table[fruit]) { tab.Delete(tx, "a") }, true,
+		},
+		{
+			"read absent, made",
+			func(tx *Tx, tab *Table[fruit]) { tab.Read(tx, "b") },
+			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "b"}) }, true,
+		},
+		{
+			"required, changed",
+			func(tx *Tx, tab *Table[fruit]) { tab.Require(tx, "a") },
+			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, false,
+		},
+		{
+			"required, deleted",
+			func(tx *Tx, tab *Table[fruit]) { tab.Require(tx, "a") },
+			func(tx *Tx, tab *Table[fruit]) { tab.Delete(tx, "a") }, true,
+		},
+		{
+			"required then read, changed",
+			func(tx *Tx, tab *Table[fruit]) { tab.Require(tx, "a"); tab.Read(tx, "a"); tab.Require(tx, "a") },
+			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, true,
+		},
+		{
+			"put without read, changed",
+			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a"}) },
+			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, true,
+		},
+		{
+			"snapshot read, changed",
+			func(tx *Tx, tab *Table[fruit]) { tab.Get(tx.Snapshot(), "a") },
+			func(tx *Tx, tab *Table[fruit]) { tab.Put(tx, &fruit{ID: "a", Size: 9}) }, false,
+		},
+		{
+			"claimed, released",
+			func(tx *Tx, _ *Table[fruit]) { tx.Claimed("k", "p/1") },
+			func(tx *Tx, _ *Table[fruit]) { tx.Release("k", "p/1", "o") }, true,
+		},
+		{
+			"unclaimed, claimed",
+			func(tx *Tx, _ *Table[fruit]) { tx.Claimed("k", "p/2") },
+			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "p/2", "o") }, true,
+		},
+		{
+			"none under, claimed",
+			func(tx *Tx, _ *Table[fruit]) { tx.NoneUnder("k", "q/") },
+			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "q/2", "o") }, true,
+		},
+		{
+			"none under but released, claimed",
+			func(tx *Tx, _ *Table[fruit]) { tx.Release("k", "p/1", "o"); tx.NoneUnder("k", "p/") },
+			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "p/2", "o") }, true,
+		},
+		{
+			"none under, claimed elsewhere",
+			func(tx *Tx, _ *Table[fruit]) { tx.NoneUnder("k", "q/") },
+			func(tx *Tx, _ *Table[fruit]) { tx.Claim("k", "r/2", "o") }, false,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tab := fruits()

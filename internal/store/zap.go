@@ -50,12 +50,15 @@ func newLogger(log *slog.Logger, fatal func(reason string)) *zap.Logger {
 	return zap.New(core, zap.WithFatalHook(end), zap.WithPanicHook(end))
 }
 
+// Enabled lets warnings and worse through.
 func (c *slogCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
+// With returns a core that adds the fields to every record.
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 	return &slogCore{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
 }
 
+// Check takes a record if it is enabled.
 func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if !c.Enabled(e.Level) {
 		return ce
@@ -82,22 +85,25 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range fields {
 		f.AddTo(enc)
 	}
-	attrs := make([]slog.Attr, 0, len(enc.Fields))
+	attrs := make([]slog.Attr, 0, len(enc.Fields)+1)
+	attrs = append(attrs, slog.String("says", e.Message))
 	for k, v := range enc.Fields {
 		if d, ok := v.(time.Duration); ok {
 			v = d.String()
 		}
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	c.log.LogAttrs(ctx, level, "etcd: "+e.Message, attrs...)
+	c.log.LogAttrs(ctx, level, "etcd has something to say", attrs...)
 	return nil
 }
 
+// Sync has nothing to do.
 func (c *slogCore) Sync() error { return nil }
 
 // ending takes the place of os.Exit and panic in etcd's logger.
 type ending struct{ fatal func(reason string) }
 
+// OnWrite reports the record that was to end the process and ends the goroutine.
 func (h ending) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	reason := e.Message
 	for _, f := range fields {
