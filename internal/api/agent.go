@@ -107,5 +107,5 @@ func replyRows[T any](rq *request, v *view, c *collection[T], rows []*T) error {
 	if err != nil {
 		return err
 	}
-	return c.writeList(rq, v, page{fields: q["fields"]}, rows)
+	return c.writeList(rq, v, page{fields: fieldsOf(q)}, rows)
 }

@@ -21,7 +21,6 @@ type page struct {
 	keys      []string
 	down      []bool // per key: descending
 	limit     int    // 0 = all
-	maxed     bool   // the limit is the server's, not the client's
 	marker    string
 	backwards bool
 }
@@ -57,7 +56,7 @@ func (c *collection[T]) list(rq *request) error {
 var reserved = []string{"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}
 
 func (c *collection[T]) readPage(q url.Values, maxLimit int) (page, error) {
-	p := page{fields: slices.DeleteFunc(slices.Clone(q["fields"]), func(f string) bool { return f == "" }), keys: q["sort_key"]}
+	p := page{fields: fieldsOf(q), keys: q["sort_key"]}
 	dirs := q["sort_dir"]
 	if len(p.keys) != len(dirs) {
 		return p, fault.HTTPBadRequest("The number of sort_keys and sort_dirs must be same")
@@ -86,11 +85,16 @@ func (c *collection[T]) readPage(q url.Values, maxLimit int) (page, error) {
 		p.limit = n
 	}
 	if maxLimit > 0 && (p.limit == 0 || p.limit > maxLimit) {
-		p.limit, p.maxed = maxLimit, true
+		p.limit = maxLimit
 	}
 	p.marker = q.Get("marker")
 	p.backwards = strings.EqualFold(q.Get("page_reverse"), "true")
 	return p, nil
+}
+
+// fieldsOf are the attributes that the reply is to have; none = all.
+func fieldsOf(q url.Values) []string {
+	return slices.DeleteFunc(slices.Clone(q["fields"]), func(f string) bool { return f == "" })
 }
 
 // readFilters makes one test of all filters.

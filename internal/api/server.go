@@ -218,6 +218,9 @@ func (s *server) route(rq *request) (name string, err error) {
 	if err != nil {
 		return "none", err
 	}
+	if actor.ProjectID == "" {
+		return "none", fault.New("HTTPForbidden", http.StatusForbidden, "The token is not scoped to a project.")
+	}
 	who := newCaller(actor)
 	rq.who = &who
 	if rest == "" {
