@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X neutrino/internal/cli.Version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: all build lab test test-race test-clients lint generate check-generated bench fuzz man install clean
+.PHONY: all build lab test lint generate check-generated bench fuzz man install clean
 
 all: build
 
@@ -25,10 +25,6 @@ lab: build
 test:
 	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
 
-## test-clients: the real openstack client and gophercloud's acceptance tests against a lab
-test-clients: build
-	test/clients/run $(BIN)
-
 ## lint: golangci-lint with the rules of .golangci.yml
 lint:
 	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...
@@ -41,9 +37,11 @@ generate:
 check-generated: generate
 	@if ! git diff --exit-code --stat; then echo "generated code is not current: commit what 'make generate' made" >&2; exit 1; fi
 
+BENCHES := ./internal/store ./internal/neutron ./internal/api ./internal/ml2 ./internal/ipam ./internal/eswitch/veb
+
 ## bench: the benchmarks behind docs/performance.md
-bench: build
-	test/bench/run $(BIN)
+bench:
+	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 40m $(BENCHES)
 
 ## fuzz: every fuzz target for FUZZTIME each
 FUZZTIME ?= 10s
