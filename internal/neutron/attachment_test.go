@@ -86,10 +86,10 @@ func TestAttachmentOf(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, n := attached()
-			c.edit(p, n)
-			if a, ok := neutron.AttachmentOf(p, n); !ok || !c.check(a) {
-				t.Errorf("attachment %+v", a)
+			port, net := attached()
+			c.edit(port, net)
+			if got, attachable := neutron.AttachmentOf(port, net); !attachable || !c.check(got) {
+				t.Errorf("attachment %+v", got)
 			}
 		})
 	}
@@ -105,10 +105,10 @@ func TestAttachmentOf(t *testing.T) {
 		"other network":   func(_ *model.Port, n *model.Network) { n.ID = "x" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, n := attached()
-			edit(p, n)
-			if a, ok := neutron.AttachmentOf(p, n); ok {
-				t.Errorf("attachment %+v", a)
+			port, net := attached()
+			edit(port, net)
+			if got, attachable := neutron.AttachmentOf(port, net); attachable {
+				t.Errorf("attachment %+v", got)
 			}
 		})
 	}

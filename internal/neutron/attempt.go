@@ -2,6 +2,7 @@ package neutron
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -30,6 +31,8 @@ type attempt struct {
 	snap    store.Snapshot
 	rnd     *rand.Rand
 	claims  map[claimKey]string // "" = released
+	ips     bool                // some of claims are addresses
+	key     []byte              // scratch
 	groups  map[string]string   // project -> its default group made in this run
 	subnets []*model.Subnet     // made in this run
 }
@@ -56,6 +59,18 @@ func (a *attempt) held(kind, key string) bool {
 	return ok
 }
 
+// heldAddress is held for an address of a subnet, asked for many times per port.
+func (a *attempt) heldAddress(subnet string, addr netip.Addr) bool {
+	a.key = append(append(a.key[:0], subnet...), '/')
+	a.key = addr.AppendTo(a.key)
+	key := string(a.key)
+	if a.ips {
+		return a.held(claimIP, key)
+	}
+	_, ok := a.db.ClaimOwner(a.snap, claimIP, key)
+	return ok
+}
+
 // take makes a claim, or says that somebody holds it.
 func (a *attempt) take(kind, key, owner string) bool {
 	k := claimKey{kind, key}
@@ -68,6 +83,7 @@ func (a *attempt) take(kind, key, owner string) bool {
 	}
 	a.Claim(kind, key, owner)
 	a.claims[k] = owner
+	a.ips = a.ips || kind == claimIP
 	return true
 }
 
@@ -75,6 +91,7 @@ func (a *attempt) take(kind, key, owner string) bool {
 func (a *attempt) drop(kind, key, owner string) {
 	a.Release(kind, key, owner)
 	a.claims[claimKey{kind, key}] = ""
+	a.ips = a.ips || kind == claimIP
 }
 
 func macKey(network, mac string) string { return network + "/" + model.CanonicalMAC(mac) }
@@ -105,5 +122,5 @@ func appendNew(keys []string, key string) []string {
 
 // seesNetwork reports whether the actor may name the network in a request.
 func seesNetwork(who model.Actor, n *model.Network) bool {
-	return who.HasRole("service") || who.ProjectID == n.ProjectID || n.Shared || n.External
+	return who.ProjectID == n.ProjectID || n.Shared || n.External || who.HasRole("service")
 }

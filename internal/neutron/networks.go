@@ -23,9 +23,9 @@ func (s *Service) CreateNetworks(ctx context.Context, who model.Actor, d []Draft
 	err = s.update(ctx, "creating networks", func(tx *store.Tx) error {
 		a := s.begin(tx)
 		for i := range d {
-			n, err := s.createNetwork(a, d[i], ids[i])
-			if err != nil {
-				return err
+			n, draftErr := s.createNetwork(a, d[i], ids[i])
+			if draftErr != nil {
+				return draftErr
 			}
 			out[i] = n
 		}

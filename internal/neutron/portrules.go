@@ -43,7 +43,7 @@ func (s *Service) takeGroups(a *attempt, who model.Actor, p *model.Port, had []s
 			continue
 		}
 		g, ok := s.t.SecurityGroups.Require(a.Tx, id)
-		if !ok || !(who.HasRole("service") || p.ProjectID == "" || g.ProjectID == p.ProjectID || g.Shared) {
+		if !ok || (p.ProjectID != "" && g.ProjectID != p.ProjectID && !g.Shared && !who.HasRole("service")) {
 			missing = append(missing, id)
 			continue
 		}
@@ -175,7 +175,7 @@ func (s *Service) swapMAC(a *attempt, old, p *model.Port) error {
 	if err := s.takeMAC(a, p); err != nil {
 		return err
 	}
-	fixed, err := ipam.FollowMAC(p.FixedIPs, p.MAC, p.DeviceOwner, s.subnetsOf(a, p.NetworkID), s.takenAddress(a))
+	fixed, err := ipam.FollowMAC(p.FixedIPs, p.MAC, p.DeviceOwner, s.subnetsOf(a, p.NetworkID), a.heldAddress)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/ipam"
@@ -26,9 +25,9 @@ func (s *Service) CreatePorts(ctx context.Context, who model.Actor, d []Draft[mo
 	err = s.update(ctx, "creating ports", func(tx *store.Tx) error {
 		a := s.begin(tx)
 		for i := range d {
-			p, err := s.createPort(a, who, d[i], ids[i])
-			if err != nil {
-				return err
+			p, draftErr := s.createPort(a, who, d[i], ids[i])
+			if draftErr != nil {
+				return draftErr
 			}
 			out[i] = p
 		}
@@ -117,17 +116,10 @@ func (s *Service) takeMAC(a *attempt, p *model.Port) error {
 	return nil
 }
 
-// takenAddress is what ipam asks: whether an address is held by a port other than p.
-func (s *Service) takenAddress(a *attempt) ipam.Taken {
-	return func(subnet string, addr netip.Addr) bool {
-		return a.held(claimIP, ipKey(model.FixedIP{SubnetID: subnet, IP: addr}))
-	}
-}
-
 func (s *Service) firstAddresses(a *attempt, p *model.Port, given bool) error {
 	fixed, err := ipam.ChooseAddresses(ipam.Request{
 		NetworkID: p.NetworkID, MAC: p.MAC, DeviceOwner: p.DeviceOwner, Fixed: p.FixedIPs, Given: given,
-	}, s.subnetsOf(a, p.NetworkID), s.takenAddress(a), a.rnd)
+	}, s.subnetsOf(a, p.NetworkID), a.heldAddress, a.rnd)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (s *Service) changePort(a *attempt, who model.Actor, old, p *model.Port, c 
 		fixed, err := ipam.ChooseAddresses(ipam.Request{
 			NetworkID: p.NetworkID, MAC: p.MAC, DeviceOwner: p.DeviceOwner,
 			Fixed: asked, Given: true, Current: p.FixedIPs,
-		}, s.subnetsOf(a, p.NetworkID), s.takenAddress(a), a.rnd)
+		}, s.subnetsOf(a, p.NetworkID), a.heldAddress, a.rnd)
 		if err != nil {
 			return err
 		}

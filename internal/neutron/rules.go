@@ -42,8 +42,8 @@ func (s *Service) CreateSecurityGroupRules(ctx context.Context, who model.Actor,
 		for i, r := range rules {
 			s.stamp(&r.Meta)
 			r.ID = ids[i]
-			if err := s.createRule(a, who, r); err != nil {
-				return err
+			if draftErr := s.createRule(a, who, r); draftErr != nil {
+				return draftErr
 			}
 		}
 		return nil

@@ -349,7 +349,7 @@ func (s *Service) dhcpAddresses(a *attempt, p *model.Port, subnets []*model.Subn
 		return ipam.ChooseAddresses(ipam.Request{
 			NetworkID: p.NetworkID, MAC: p.MAC, DeviceOwner: model.OwnerDHCP,
 			Fixed: fixed, Given: true, Current: p.FixedIPs,
-		}, all, s.takenAddress(a), a.rnd)
+		}, all, a.heldAddress, a.rnd)
 	}
 	var asked []model.FixedIP
 	for _, sub := range subnets {

@@ -12,10 +12,10 @@ import (
 // schedule runs the schedulers of the services until the test ends.
 func schedule(t *testing.T, services ...*neutron.Service) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	running, cancel := context.WithCancel(context.Background())
 	done := make(chan error, len(services))
 	for _, s := range services {
-		go func() { done <- s.RunScheduler(ctx) }()
+		go func() { done <- s.RunScheduler(running) }()
 	}
 	t.Cleanup(func() {
 		cancel()

@@ -137,9 +137,9 @@ func TestSubnetPools(t *testing.T) {
 	cut := func(extra map[string]any, poolID string) (*model.Subnet, error) {
 		d := draft(&model.Subnet{Meta: model.Meta{ProjectID: "p1"}, NetworkID: n.ID, IPVersion: 4, EnableDHCP: true, SubnetPoolID: poolID}, "subnetpool_id")
 		d.Extra = extra
-		rows, err := r.s.CreateSubnets(ctx, admin, []neutron.Draft[model.Subnet]{d})
-		if err != nil {
-			return nil, err
+		rows, cutErr := r.s.CreateSubnets(ctx, admin, []neutron.Draft[model.Subnet]{d})
+		if cutErr != nil {
+			return nil, cutErr
 		}
 		return rows[0], nil
 	}

@@ -22,7 +22,7 @@ func (s *Service) CreateSubnetPools(ctx context.Context, who model.Actor, d []Dr
 	out := make([]*model.SubnetPool, len(d))
 	for i := range d {
 		p := d[i].Value.Clone()
-		if err := ipam.CompleteSubnetPool(p, d[i].Given); err != nil {
+		if err = ipam.CompleteSubnetPool(p, d[i].Given); err != nil {
 			return nil, err
 		}
 		p.ID = ids[i]
@@ -32,8 +32,8 @@ func (s *Service) CreateSubnetPools(ctx context.Context, who model.Actor, d []Dr
 		a := s.begin(tx)
 		for _, p := range out {
 			s.stamp(&p.Meta)
-			if err := s.setDefaultPool(a, p, false); err != nil {
-				return err
+			if draftErr := s.setDefaultPool(a, p, false); draftErr != nil {
+				return draftErr
 			}
 			s.t.SubnetPools.Put(tx, p)
 		}

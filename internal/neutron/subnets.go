@@ -24,9 +24,9 @@ func (s *Service) CreateSubnets(ctx context.Context, who model.Actor, d []Draft[
 	err = s.update(ctx, "creating subnets", func(tx *store.Tx) error {
 		a := s.begin(tx)
 		for i := range d {
-			sub, err := s.createSubnet(a, who, d[i], ids[i])
-			if err != nil {
-				return err
+			sub, draftErr := s.createSubnet(a, who, d[i], ids[i])
+			if draftErr != nil {
+				return draftErr
 			}
 			out[i] = sub
 		}
@@ -119,7 +119,7 @@ func (s *Service) cutFromPool(a *attempt, who model.Actor, sub *model.Subnet, gi
 		return poolAffinity(sub, siblings)
 	}
 	pool, ok := s.t.SubnetPools.Read(a.Tx, sub.SubnetPoolID)
-	if !ok || !(who.HasRole("service") || pool.Shared || pool.ProjectID == who.ProjectID) {
+	if !ok || (pool.ProjectID != who.ProjectID && !pool.Shared && !who.HasRole("service")) {
 		return fault.SubnetPoolNotFound(sub.SubnetPoolID)
 	}
 	if pool.IPVersion != sub.IPVersion {
@@ -163,7 +163,7 @@ func (s *Service) takePrefix(a *attempt, pool *model.SubnetPool, sub *model.Subn
 	if err != nil {
 		return err
 	}
-	if err := ipam.CheckPoolQuota(pool, own, bits); err != nil {
+	if err = ipam.CheckPoolQuota(pool, own, bits); err != nil {
 		return err
 	}
 	sub.CIDR, err = ipam.CutPrefix(pool, bits, used)
