@@ -120,6 +120,9 @@ func (l *link) join(ctx context.Context, c controller) (accepted bool, err error
 	defer talker.Wait()
 	defer cancel(nil)
 	talker.Go(func() {
+		// The HTTP/2 client looks at ctx only when the request body has ended: without
+		// this, Receive below would not return when ctx ends.
+		defer func() { _ = s.CloseRequest() }()
 		if terr := l.talk(ctx, s, beat, hello.GetRoles()); terr != nil {
 			cancel(terr)
 		}
