@@ -59,7 +59,7 @@ install: build man
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)/etc/neutrino $(DESTDIR)/usr/lib/systemd/system
 	install -m 0644 out/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 0644 contrib/systemd/*.service $(DESTDIR)/usr/lib/systemd/system/
-	for f in etc/*.conf; do t=$(DESTDIR)/etc/neutrino/$$(basename $$f); [ -e $$t ] || install -m 0640 $$f $$t; done
+	for f in etc/neutrino/*.conf; do t=$(DESTDIR)/etc/neutrino/$$(basename $$f); [ -e $$t ] || install -m 0640 $$f $$t; done
 
 clean:
 	rm -rf bin out

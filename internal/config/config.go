@@ -208,7 +208,7 @@ type DHCP struct {
 
 // VEB is [veb]: the software embedded switch.
 type VEB struct {
-	PinDir string // on a bpf file system
+	PinDir string // records, and a bpf file system with the pins
 }
 
 // Metrics is [metrics].

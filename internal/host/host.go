@@ -28,8 +28,8 @@ var ErrNoNIC = errors.New("no such NIC on this host")
 type Options struct {
 	Log     *slog.Logger
 	Version string
-	// Ready is called once, when the agent works from its stored state or has been
-	// welcomed by a controller.
+	// Ready is called once, when the NICs are open and the agent works: from its stored
+	// state, whether a controller answers or not.
 	Ready func()
 }
 
@@ -50,17 +50,15 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	opts := []agent.Option{
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
-		agent.WithWelcome(func() {
-			health.Set("connected", nil)
-			if o.Ready != nil {
-				o.Ready()
-			}
-		}),
+		agent.WithWelcome(func() { health.Set("connected", nil) }),
 	}
 	if cfg.DHCP.Enabled {
 		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
 		defer d.close()
 		opts = append(opts, agent.WithDHCP(d.start))
+	}
+	if o.Ready != nil {
+		o.Ready()
 	}
 	g.Go(func() error { return agent.Run(ctx, agentConfig(cfg, o.Version), sw, opts...) })
 	return g.Wait()
