@@ -21,20 +21,19 @@ import (
 
 // KeystoneOptions are the options of [keystone_authtoken].
 type KeystoneOptions struct {
-	AuthURL               string // where the service user authenticates and tokens are validated, with or without /v3
-	WWWAuthenticateURI    string // told to clients in 401; default AuthURL
-	Username, Password    string
-	UserDomain            string // name; default Default
-	ProjectName           string
-	ProjectDomain         string        // name; default Default
-	TokenCacheTime        time.Duration // how long a validated token is believed; default 300 s, negative = no cache
-	ServiceTokenRoles     []string      // default service
-	ServiceRolesRequired  bool          // service_token_roles_required
-	Timeout               time.Duration // of one question to Keystone; default 10 s
-	Client                *http.Client  // transport and TLS; default http.DefaultClient's
-	Clock                 func() time.Time
-	maxCache              int
-	withoutAuthentication bool // tests only: the service token is "test"
+	AuthURL              string // where the service user authenticates and tokens are validated, with or without /v3
+	WWWAuthenticateURI   string // told to clients in 401; default AuthURL
+	Username, Password   string
+	UserDomain           string // name; default Default
+	ProjectName          string
+	ProjectDomain        string        // name; default Default
+	TokenCacheTime       time.Duration // how long a validated token is believed; default 300 s, negative = no cache
+	ServiceTokenRoles    []string      // default service
+	ServiceRolesRequired bool          // service_token_roles_required
+	Timeout              time.Duration // of one question to Keystone; default 10 s
+	Client               *http.Client  // transport and TLS; default http.DefaultClient's
+	Clock                func() time.Time
+	maxCache             int
 }
 
 // Keystone validates tokens against a Keystone, as its own middleware does: service
@@ -63,7 +62,7 @@ func NewKeystone(o KeystoneOptions) (*Keystone, error) {
 	if o.AuthURL == "" {
 		return nil, errors.New("[keystone_authtoken] auth_url is missing")
 	}
-	if (o.Username == "" || o.Password == "" || o.ProjectName == "") && !o.withoutAuthentication {
+	if o.Username == "" || o.Password == "" || o.ProjectName == "" {
 		return nil, errors.New("[keystone_authtoken] username, password and project_name are needed")
 	}
 	base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimRight(o.AuthURL, "/"), "/v3"), "/")
@@ -197,9 +196,7 @@ func (k *Keystone) client(ctx context.Context) (*gophercloud.ProviderClient, err
 	}
 	p.HTTPClient = *k.o.Client
 	p.UserAgent.Prepend("neutrino")
-	if k.o.withoutAuthentication {
-		p.TokenID = "test"
-	} else if err = openstack.Authenticate(ctx, p, k.credentials()); err != nil {
+	if err = openstack.Authenticate(ctx, p, k.credentials()); err != nil {
 		return nil, fmt.Errorf("authenticate the service user %q: %w", k.o.Username, err)
 	}
 	k.mu.Lock()
