@@ -7,18 +7,6 @@ func PortNotFound(id string) *Fault {
 	return New("PortNotFound", http.StatusNotFound, "Port %s could not be found.", id)
 }
 
-// PortInUse is the 409 for a port that a device already holds.
-func PortInUse(id, network, device string) *Fault {
-	return New("PortInUse", http.StatusConflict,
-		"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", id, network, device)
-}
-
-// ServicePortInUse is the 409 for deleting a port that a service owns.
-func ServicePortInUse(id, owner string) *Fault {
-	return New("ServicePortInUse", http.StatusConflict,
-		"Port %s cannot be deleted directly via the port API: has device owner %s.", id, owner)
-}
-
 // MACAddressInUse is the 409 for a MAC address twice on one network.
 func MACAddressInUse(network, mac string) *Fault {
 	return New("MacAddressInUse", http.StatusConflict,
@@ -29,12 +17,6 @@ func MACAddressInUse(network, mac string) *Fault {
 func PortBound(id, vifType, oldMAC, newMAC string) *Fault {
 	return New("PortBound", http.StatusConflict,
 		"Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.", id, vifType, oldMAC, newMAC)
-}
-
-// UnsupportedPortDeviceOwner is the 409 for an operation that the owner's ports do not allow.
-func UnsupportedPortDeviceOwner(op, owner, id string) *Fault {
-	return New("UnsupportedPortDeviceOwner", http.StatusConflict,
-		"Operation %s is not supported for device_owner %s on port %s.", op, owner, id)
 }
 
 // AddressPairLimit is the 400 for too many allowed address pairs.

@@ -33,9 +33,7 @@ func (s *Service) RunScheduler(ctx context.Context) error {
 		agents = s.agentStates(snap)
 		var again <-chan time.Time
 		if failed {
-			timer := time.NewTimer(retry)
-			defer timer.Stop()
-			again, retry = timer.C, min(2*retry, scheduleRetryMax)
+			again, retry = time.After(retry), min(2*retry, scheduleRetryMax)
 		} else {
 			retry = scheduleRetryMin
 		}
