@@ -229,7 +229,11 @@ func execCommand(f *flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return Exec(n, args[0], args[1:])
+			argv := args[1:]
+			if argv[0] == "--" { // what follows is the command's, flags and all
+				argv = argv[1:]
+			}
+			return Exec(n, args[0], argv)
 		},
 	}
 	cmd.Flags().SetInterspersed(false)

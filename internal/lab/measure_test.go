@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func testLab(t *testing.T) Names {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
 	}
-	n, err := NewNames(testName(), t.TempDir())
+	n, err := NewNames(fmt.Sprintf("m%d", os.Getpid()), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

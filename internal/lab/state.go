@@ -138,31 +138,42 @@ func All(base string) ([]string, error) {
 
 func (n Names) lockFile() string { return filepath.Join(n.Base, n.Lab+".lock") }
 
+// lockWait is how long a lock is waited for. A child that a killed process had forked
+// and that has not got to its exec yet keeps the lock for a moment.
+const lockWait = 2 * time.Second
+
 // lock makes the caller the only one that changes the lab. The lock goes with the
-// process, however it ends. Its file is beside the directory, which "down" removes,
-// and goes last; hence the second look.
+// process, however it ends.
 func (n Names) lock() (unlock func(), err error) {
-	for range 10 {
-		if err := os.MkdirAll(n.Base, 0o755); err != nil {
-			return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
-		}
-		f, err := os.OpenFile(n.lockFile(), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
-		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil && sameFile(f, n.lockFile()) {
-			return func() { _ = f.Close() }, nil
-		}
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lab %s: %w", n.Lab, ErrBusy)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("lab %s: lock %s: %w", n.Lab, n.lockFile(), err)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(lockWait); ; <-tick.C {
+		unlock, err := n.tryLock()
+		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
+			return unlock, err
 		}
 	}
-	return nil, fmt.Errorf("lab %s: %w", n.Lab, ErrBusy)
+}
+
+// tryLock locks a file beside the lab's directory, which "down" removes. The file goes
+// last, and so it is looked at again once it is locked.
+func (n Names) tryLock() (unlock func(), err error) {
+	if err := os.MkdirAll(n.Base, 0o755); err != nil {
+		return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
+	}
+	f, err := os.OpenFile(n.lockFile(), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil && sameFile(f, n.lockFile()) {
+		return func() { _ = f.Close() }, nil
+	}
+	_ = f.Close()
+	if err == nil || errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("lab %s: %w", n.Lab, ErrBusy)
+	}
+	return nil, fmt.Errorf("lab %s: lock %s: %w", n.Lab, n.lockFile(), err)
 }
 
 func sameFile(f *os.File, path string) bool {

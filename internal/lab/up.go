@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"neutrino/internal/netspace"
@@ -93,7 +95,7 @@ func up(ctx context.Context, o Options) (*State, error) {
 	}
 	s := &State{
 		Version: stateVersion, Name: n.Lab, CreatedAt: time.Now().UTC(), Identity: o.Identity, VFs: o.VFs,
-		API: "http://127.0.0.1:" + strconv.Itoa(port), Hosts: labHosts(),
+		API: apiURL(port), Hosts: labHosts(),
 	}
 	if err := os.MkdirAll(n.File("log"), 0o755); err != nil {
 		return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
@@ -130,11 +132,17 @@ func writeFiles(n Names, s *State, port int) error {
 	return nil
 }
 
-// apiPort finds a free loopback port: the one asked for, else Neutron's, else any.
+// anyPort asks for whatever port is free.
+const anyPort = -1
+
+// apiPort finds a free loopback port: the one asked for; for 0 Neutron's, else any.
 func apiPort(ctx context.Context, asked int) (int, error) {
 	try := []int{asked}
-	if asked == 0 {
+	switch asked {
+	case 0:
 		try = []int{9696, 0}
+	case anyPort:
+		try = []int{0}
 	}
 	var last error
 	for _, p := range try {
@@ -165,11 +173,8 @@ func startAll(ctx context.Context, o Options, s *State) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyIn, fmt.Errorf("not ready after %s", readyIn))
 	defer cancel()
 	run := &running{n: n, s: s}
-	if err := run.start("controller", "", []string{binary, "controller", "--config-file", n.File("controller.conf")}); err != nil {
-		return err
-	}
-	api := NewAPI(s.API)
-	if err := run.wait(ctx, "the API at "+s.API, func(ctx context.Context) (bool, error) { return api.Answers(ctx), nil }); err != nil {
+	api, err := run.controller(ctx, o, binary)
+	if err != nil {
 		return err
 	}
 	p.Step("controller, API at %s", s.API)
@@ -187,7 +192,7 @@ func startAll(ctx context.Context, o Options, s *State) error {
 			want++
 		}
 	}
-	err := run.wait(ctx, "the agents", func(ctx context.Context) (bool, error) {
+	err = run.wait(ctx, "the agents", func(ctx context.Context) (bool, error) {
 		alive, err := api.AliveAgents(ctx)
 		return alive >= want, err
 	})
@@ -196,6 +201,51 @@ func startAll(ctx context.Context, o Options, s *State) error {
 	}
 	return err
 }
+
+// portTries is how often another port is tried when somebody took the one that was free.
+const portTries = 5
+
+// controller starts the controller and waits for its API. It is there when its own
+// socket is: an answer on the port alone could be another lab's.
+func (r *running) controller(ctx context.Context, o Options, binary string) (*API, error) {
+	for try := 1; ; try++ {
+		if err := r.start("controller", "", []string{binary, "controller", "--config-file", r.n.File("controller.conf")}); err != nil {
+			return nil, err
+		}
+		api := NewAPI(r.s.API)
+		err := r.wait(ctx, "the API at "+r.s.API, func(ctx context.Context) (bool, error) {
+			return connects(ctx, r.n.Socket()) && api.Answers(ctx), nil
+		})
+		if err == nil {
+			return api, nil
+		}
+		log := r.n.File("log", "controller.log")
+		if o.APIPort != 0 || try == portTries || !strings.Contains(tail(log, 10), syscall.EADDRINUSE.Error()) {
+			return nil, err
+		}
+		port, err := apiPort(ctx, anyPort)
+		if err != nil {
+			return nil, err
+		}
+		r.s.API = apiURL(port)
+		r.s.Processes, r.ended = nil, nil
+		if err := errors.Join(r.s.write(r.n), os.Remove(log), writeFiles(r.n, r.s, port)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func connects(ctx context.Context, socket string) bool {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+func apiURL(port int) string { return "http://127.0.0.1:" + strconv.Itoa(port) }
 
 // running watches what was started while waiting for it.
 type running struct {
