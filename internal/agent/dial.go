@@ -129,5 +129,6 @@ func (c controller) dial(conf *tls.Config) (client fabricv1connect.FabricClient,
 	} else {
 		tr.Protocols.SetUnencryptedHTTP2(true)
 	}
-	return fabricv1connect.NewFabricClient(&http.Client{Transport: tr}, c.base, connect.WithReadMaxBytes(maxMessage)), tr.CloseIdleConnections
+	return fabricv1connect.NewFabricClient(&http.Client{Transport: tr}, c.base, connect.WithReadMaxBytes(maxMessage),
+		connect.WithAcceptCompression("gzip", nil, nil)), tr.CloseIdleConnections
 }

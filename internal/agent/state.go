@@ -168,7 +168,7 @@ func (f *stateFile) load() (saved, error) {
 		}
 		err = tx.Bucket(bucketNetworks).ForEach(func(k, v []byte) error {
 			var m fabricv1.DHCPNetwork
-			if err := proto.Unmarshal(v, &m); err != nil {
+			if err = proto.Unmarshal(v, &m); err != nil {
 				return fmt.Errorf("network %q: %w: %w", k, errContent, err)
 			}
 			n, err := rpc.DecodeDHCPNetwork(&m)

@@ -32,6 +32,7 @@ var (
 
 const (
 	helloDeadline = 10 * time.Second
+	lastWords     = time.Second      // how long a stream's end may take to be written
 	resumeFor     = 10 * time.Minute // how long a host that left can resume
 	maxFromAgent  = 8 << 20          // bytes of one message
 )
@@ -191,7 +192,8 @@ func (f *Fabric) Hosts() int {
 // Handler returns the Connect handler and the path to mount it at. It needs HTTP/2 (see
 // Serve).
 func (f *Fabric) Handler() (path string, h http.Handler) {
-	path, inner := fabricv1connect.NewFabricHandler(endpoint{f}, connect.WithReadMaxBytes(maxFromAgent))
+	path, inner := fabricv1connect.NewFabricHandler(endpoint{f}, connect.WithReadMaxBytes(maxFromAgent),
+		connect.WithCompression("gzip", nil, nil)) // small messages that shall be fast
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := peer{control: http.NewResponseController(w), tls: r.TLS}
 		inner.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, p)))

@@ -146,6 +146,6 @@ func (f *Fabric) Serve(ctx context.Context, l net.Listener) error {
 	if err = srv.Shutdown(end); err != nil {
 		_ = srv.Close()
 	}
-	<-served
+	_ = <-served
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -257,4 +258,23 @@ func startAgent(t *testing.T, sw *switchtest.Switch, cfg agent.Config, opts ...a
 
 func nic(vfs int) *switchtest.Switch {
 	return switchtest.New(switchtest.Spec{PF: "eth6", Number: 1, VFs: vfs})
+}
+
+// words is a log that can be searched.
+type words struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (w *words) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text = append(w.text, p...)
+	return len(p), nil
+}
+
+func (w *words) contain(s string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Contains(string(w.text), s)
 }

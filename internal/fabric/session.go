@@ -41,6 +41,9 @@ type session struct {
 	acked atomic.Uint64
 	tell  chan struct{} // capacity 1: acked has risen
 
+	ending sync.Mutex
+	over   bool // the handler is about to return
+
 	agents []agentRow // of the beater, after run has brought them up
 	dhcp   string     // id of the DHCP agent, or ""
 
@@ -66,17 +69,23 @@ func newSession(ctx context.Context, f *Fabric, p peer, st serverStream, h rpc.H
 	return s
 }
 
-// end makes the session end; run returns soon after.
+// end makes the session end; run returns soon after. Whoever reads is woken at once.
+// Whoever writes gets lastWords: what is being written, and the reason for the end after
+// it, may still get through.
 func (s *session) end(why error) {
 	s.cancel(why)
-	// Whoever reads or writes is woken by a deadline in the past.
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	if s.over {
+		return // the stream is not to be touched any more
+	}
 	_ = s.peer.control.SetReadDeadline(time.Unix(1, 0))
-	_ = s.peer.control.SetWriteDeadline(time.Unix(1, 0))
+	_ = s.peer.control.SetWriteDeadline(time.Now().Add(lastWords))
 }
 
 // run serves the stream until it ends, and waits for all who work for it.
 func (s *session) run() error {
-	defer s.cancel(nil)
+	defer s.finish()
 	if err := s.bringUp(); err != nil {
 		s.log.Error("cannot bring the host's agents up", "error", err)
 		return connect.NewError(connect.CodeUnavailable, fmt.Errorf("bring the host's agents up: %w", err))
@@ -91,8 +100,7 @@ func (s *session) run() error {
 		})
 	}
 	err := s.read()
-	s.cancel(err)
-	_ = s.peer.control.SetWriteDeadline(time.Unix(1, 0))
+	s.end(err)
 	workers.Wait()
 	why := context.Cause(s.ctx)
 	s.log.Info("host has left", "why", why)
@@ -104,6 +112,15 @@ func (s *session) run() error {
 	default:
 		return connect.NewError(connect.CodeUnavailable, why)
 	}
+}
+
+// finish lets go of the stream.
+func (s *session) finish() {
+	s.cancel(nil)
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	_ = s.peer.control.SetWriteDeadline(time.Now().Add(lastWords))
+	s.over = true
 }
 
 // read takes what the agent says until it stops or is silent for too long.
