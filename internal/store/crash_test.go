@@ -10,7 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/pkg/v3/pbutil"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 )
 
 // run starts the child and returns what it says, line by line.
@@ -79,6 +84,31 @@ func checkAcked(t *testing.T, db *DB, tab *Table[fruit], acked map[string]bool) 
 	if rows := tab.Len(s); rows != claims {
 		t.Errorf("%d rows, %d claims", rows, claims)
 	}
+}
+
+// TestKilledAtBirth: a log that was made and never written to is no obstacle, and a log in
+// which something was written is never taken for one.
+func TestKilledAtBirth(t *testing.T) {
+	dir := t.TempDir()
+	meta := pbutil.MustMarshalMessage(&etcdserverpb.Metadata{NodeID: proto.Uint64(1), ClusterID: proto.Uint64(2)})
+	w, err := wal.Create(zap.NewNop(), filepath.Join(dir, "etcd", "member", "wal"), meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tab := fruits()
+	db := open(t, Config{DataDir: dir, OpenTimeout: 10 * time.Second}, tab)
+	put(t, db, tab, fruit{ID: "a"})
+	if err = db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err = discardUnborn(zap.NewNop(), filepath.Join(dir, "etcd")); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, Config{DataDir: dir}, tab)
+	wantIDs(t, "rows", tab.All(db.Snapshot()), "a")
 }
 
 // smallDisk mounts a file system of so many MiB.

@@ -131,7 +131,10 @@ func (m *member) launch(ctx context.Context, c *embed.Config) error {
 			}
 			started <- r
 		}()
-		r.etcd, r.err = embed.StartEtcd(c)
+		if r.err = discardUnborn(newLogger(m.log, m.fail), c.Dir); r.err == nil {
+			r.err = errors.New("it gave up")
+			r.etcd, r.err = embed.StartEtcd(c)
+		}
 	}()
 	select {
 	case r := <-started:

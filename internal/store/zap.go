@@ -14,21 +14,26 @@ import (
 
 // usual are warnings of etcd about things that are as they are on purpose.
 var usual = map[string]bool{
-	"Running http and grpc server on single port. This is not recommended for production.": true,
-	"simple token is not cryptographically signed":                                         true,
+	"Running http and grpc server on single port. This is not recommended for production.":             true,
+	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
+	"ignored file in WAL directory":                true, // a torn end that etcd has repaired and put aside
+	"simple token is not cryptographically signed": true,
 }
 
-// passing recognises two failures that etcd meets at every start and mends by itself:
-// fresh data lacks the term of the first election for some seconds; and until the first
-// entry is applied, etcd takes its whole log for a backlog and tries again in a tight loop.
+// passing recognises failures that etcd meets at every start or stop and that mend
+// themselves: fresh data lacks the term of the first election for some seconds; until the
+// first entry is applied, etcd takes its whole log for a backlog and tries again in a
+// tight loop; and a member that stops cancels what it was about to do.
 func passing(fields []zapcore.Field) bool {
 	for _, f := range fields {
 		err, ok := f.Interface.(error)
 		if !ok {
 			continue
 		}
-		if s := err.Error(); strings.Contains(s, "missing term information") || strings.Contains(s, "too many requests") {
-			return true
+		for _, words := range []string{"missing term information", "too many requests", "request cancelled"} {
+			if strings.Contains(err.Error(), words) {
+				return true
+			}
 		}
 	}
 	return false
