@@ -21,7 +21,6 @@ agent_down_time = 10
 type_drivers = local,flat,vlan,vxlan
 tenant_network_types = vlan
 mechanism_drivers = sriovnicswitch
-extension_drivers = port_security
 
 [ml2_type_vlan]
 network_vlan_ranges = %s:2:1000
@@ -43,9 +42,6 @@ func agentFile(n Names, h Host) string {
 [DEFAULT]
 host = %s
 state_path = %s
-
-[agent]
-report_interval = 3
 
 [sriov_nic]
 physical_device_mappings = %s:%s

@@ -178,9 +178,9 @@ func (b *booting) plug(context.Context) error {
 	defer func() { _ = guest.Close() }()
 	vf := vfName(b.in.VF)
 	err = netspace.Do(b.n.Namespace(b.h.Name), func() error {
-		l, err := netlink.LinkByName(vf)
-		if err != nil {
-			return err
+		l, linkErr := netlink.LinkByName(vf)
+		if linkErr != nil {
+			return linkErr
 		}
 		if err := netlink.LinkSetDown(l); err != nil {
 			return err
@@ -195,9 +195,9 @@ func (b *booting) plug(context.Context) error {
 		return fmt.Errorf("plug VF %s: %w", vf, err)
 	}
 	err = netspace.DoAt(guest, func() error {
-		l, err := netlink.LinkByName(vf)
-		if err != nil {
-			return err
+		l, linkErr := netlink.LinkByName(vf)
+		if linkErr != nil {
+			return linkErr
 		}
 		if err := netlink.LinkSetName(l, "eth0"); err != nil {
 			return err
@@ -285,9 +285,9 @@ func unplug(n Names, in *Instance) error {
 	}
 	defer func() { _ = host.Close() }()
 	err = netspace.Do(ns, func() error {
-		l, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return nil // it never got that far, or the guest destroyed it: the NIC makes another
+		l, linkErr := netlink.LinkByName("eth0")
+		if linkErr != nil {
+			return nil //nolint:nilerr // it never got that far, or the guest destroyed it: the NIC makes another
 		}
 		if err := netlink.LinkSetDown(l); err != nil {
 			return err

@@ -86,9 +86,9 @@ func (p *Ping) do(ctx context.Context, n Names, from, to *Instance) error {
 	}
 	ns := n.Namespace(from.Name)
 	if p.Known {
-		forget, err := teachMAC(ns, dst.Addr(), to.MAC)
-		if err != nil {
-			return err
+		forget, teachErr := teachMAC(ns, dst.Addr(), to.MAC)
+		if teachErr != nil {
+			return teachErr
 		}
 		defer forget()
 	}
@@ -108,9 +108,9 @@ func teachMAC(ns string, ip netip.Addr, mac string) (forget func(), err error) {
 	}
 	var entry *netlink.Neigh
 	err = netspace.Do(ns, func() error {
-		l, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
+		l, linkErr := netlink.LinkByName("eth0")
+		if linkErr != nil {
+			return linkErr
 		}
 		entry = &netlink.Neigh{
 			LinkIndex: l.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,

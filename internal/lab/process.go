@@ -58,7 +58,7 @@ func spawn(name, host, logFile string, argv []string) (Process, <-chan struct{},
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err = cmd.Start(); err != nil {
 		return Process{}, nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	p := Process{Name: name, Host: host, PID: cmd.Process.Pid, Log: logFile}

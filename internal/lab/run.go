@@ -96,8 +96,10 @@ func (x *scenario) populate(ctx context.Context) error {
 		x.o.Progress.Step("network %s, VLAN %s, subnet %s", name, n.VLAN, cidr)
 	}
 	for _, want := range []struct{ name, network, host string }{
-		{"red1", "red", "compute1"}, {"red2", "red", "compute2"},
-		{"blue1", "blue", "compute1"}, {"blue2", "blue", "compute2"},
+		{"red1", "red", "compute1"},
+		{"red2", "red", "compute2"},
+		{"blue1", "blue", "compute1"},
+		{"blue2", "blue", "compute2"},
 	} {
 		if err := x.boot(ctx, want.name, want.network, want.host); err != nil {
 			return err

@@ -158,7 +158,7 @@ func (n Names) lock() (unlock func(), err error) {
 // tryLock locks a file beside the lab's directory, which "down" removes. The file goes
 // last, and so it is looked at again once it is locked.
 func (n Names) tryLock() (unlock func(), err error) {
-	if err := os.MkdirAll(n.Base, 0o755); err != nil {
+	if err = os.MkdirAll(n.Base, 0o755); err != nil {
 		return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
 	}
 	f, err := os.OpenFile(n.lockFile(), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)

@@ -45,6 +45,7 @@ func (g *grid) write(w io.Writer, s style) {
 			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c.text))
 			text := c.text
 			switch {
+			case text == "":
 			case n == 0:
 				text = s.bold(text)
 			case c.paint != nil:
@@ -195,8 +196,7 @@ func (r *Report) writePaths(w io.Writer, s style) {
 	g.row("PATH", "RTT P50", "P99", "x DIRECT", "TCP", "SPREAD", "x DIRECT")
 	for _, m := range r.Paths {
 		if m.Err != "" {
-			g.row(m.Title, cell{"not measured: " + m.Err, s.bad})
-			continue
+			continue // said below
 		}
 		paint := func(t string) string { return t }
 		if m.Key == PathOne || m.Key == PathTwo {
@@ -207,4 +207,9 @@ func (r *Report) writePaths(w io.Writer, s style) {
 			fmt.Sprintf("%.1f-%.1f", m.Gbit.Min, m.Gbit.Max), cell{fmt.Sprintf("%.2f", m.GbitRatio), paint})
 	}
 	g.write(w, s)
+	for _, m := range r.Paths {
+		if m.Err != "" {
+			fmt.Fprintf(w, "  %s\n", s.bad(m.Title+" not measured: "+m.Err))
+		}
+	}
 }

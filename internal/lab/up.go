@@ -47,7 +47,7 @@ func Up(ctx context.Context, o Options) (*State, error) {
 		return nil, err
 	}
 	defer unlock()
-	if err := checkFree(o.Names); err != nil {
+	if err = checkFree(o.Names); err != nil {
 		return nil, err
 	}
 	s, err := up(ctx, o)
@@ -179,7 +179,7 @@ func startAll(ctx context.Context, o Options, s *State) error {
 	}
 	p.Step("controller, API at %s", s.API)
 	for _, h := range s.Hosts {
-		err := netspace.Do(n.Namespace(h.Name), func() error {
+		err = netspace.Do(n.Namespace(h.Name), func() error {
 			return run.start("agent", h.Name, []string{binary, "agent", "--config-file", n.File(h.Name + ".conf")})
 		})
 		if err != nil {
@@ -193,8 +193,8 @@ func startAll(ctx context.Context, o Options, s *State) error {
 		}
 	}
 	err = run.wait(ctx, "the agents", func(ctx context.Context) (bool, error) {
-		alive, err := api.AliveAgents(ctx)
-		return alive >= want, err
+		alive, aliveErr := api.AliveAgents(ctx)
+		return alive >= want, aliveErr
 	})
 	if err == nil {
 		p.Step("%d agents alive on %d hosts", want, len(s.Hosts))

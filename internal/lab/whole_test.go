@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -146,8 +145,12 @@ func TestLifeOfALab(t *testing.T) {
 		t.Errorf("a %+v, b %+v", a, b)
 	}
 	for _, bad := range []struct{ name, host, says string }{
-		{"c", "compute1", "no free VF"}, {"a", "compute2", "already"}, {"compute1", "compute2", "already"},
-		{"c", "nowhere", "no host"}, {"C d", "compute2", "not a name"}, {"trunk", "compute2", "not a name"},
+		{"c", "compute1", "no free VF"},
+		{"a", "compute2", "already"},
+		{"compute1", "compute2", "already"},
+		{"c", "nowhere", "no host"},
+		{"C d", "compute2", "not a name"},
+		{"trunk", "compute2", "not a name"},
 	} {
 		if _, err := boot(bad.name, bad.host, ""); err == nil || !strings.Contains(err.Error(), bad.says) {
 			t.Errorf("boot %s on %s: %v, want %q", bad.name, bad.host, err, bad.says)
@@ -224,27 +227,32 @@ func TestInterruptLeavesNothing(t *testing.T) {
 // TestDownAfterKill9 kills "run" at several moments, and takes away what is left:
 // with the state file, and with names alone.
 func TestDownAfterKill9(t *testing.T) {
-	for i, moment := range []func(*lab.State) bool{
-		func(*lab.State) bool { return true },
-		func(s *lab.State) bool { return len(s.Processes) == 2 },
-		func(s *lab.State) bool { return len(s.Instances) == 2 },
+	first := func(*lab.State) bool { return true }
+	agents := func(s *lab.State) bool { return len(s.Processes) == 2 }
+	instances := func(s *lab.State) bool { return len(s.Instances) == 2 }
+	for name, tc := range map[string]struct {
+		moment func(*lab.State) bool
+		forget bool
+	}{
+		"at the start, by names":        {first, true},
+		"with agents, by state":         {agents, false},
+		"with instances, by state":      {instances, false},
+		"with instances, by names only": {instances, true},
 	} {
-		for _, forget := range []bool{false, true} {
-			t.Run(strconv.Itoa(i)+map[bool]string{false: " with state", true: " by names"}[forget], func(t *testing.T) {
-				n := newNames(t)
-				cmd := start(t, n, "run", "--vfs", "3")
-				until(t, n, moment)
-				_ = cmd.Process.Kill()
-				_ = cmd.Wait()
-				if forget {
-					_ = os.Remove(n.File("state.json"))
-				}
-				if err := lab.Down(t.Context(), n, progress(t)); err != nil {
-					t.Error(err)
-				}
-				nothingLeft(t, n)
-			})
-		}
+		t.Run(name, func(t *testing.T) {
+			n := newNames(t)
+			cmd := start(t, n, "run", "--vfs", "3")
+			until(t, n, tc.moment)
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			if tc.forget {
+				_ = os.Remove(n.File("state.json"))
+			}
+			if err := lab.Down(t.Context(), n, progress(t)); err != nil {
+				t.Error(err)
+			}
+			nothingLeft(t, n)
+		})
 	}
 }
 
