@@ -62,4 +62,3 @@ func set[T, V any](f func(row *T, x V)) func(*T, any) {
 }
 
 // rowless is for attributes that only guide the operation.
-func rowless[T any](*T, any) {}

@@ -89,8 +89,8 @@ func (rq *request) fail(err error) {
 		})
 		return
 	}
-	f, unexpected := asFault(err, rq.id)
-	if unexpected {
+	f := asFault(err, rq.id)
+	if f.Status >= http.StatusInternalServerError {
 		rq.srv.log.ErrorContext(rq.ctx(), "request failed", "request_id", rq.id, "method", rq.r.Method, "path", rq.r.URL.Path, "error", err)
 	}
 	if rq.w.code != 0 {

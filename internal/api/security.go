@@ -98,9 +98,11 @@ func securityGroupRules() resource[model.SecurityGroupRule] {
 		NotFound: fault.SecurityGroupRuleNotFound,
 		Table:    func(t *neutron.Tables) *store.Table[model.SecurityGroupRule] { return t.SecurityGroupRules },
 		Indexes: []index{
-			{Attr: "security_group_id", Name: neutron.ByGroup}, {Attr: "remote_group_id", Name: neutron.ByRemoteGroup},
+			{Attr: "security_group_id", Name: neutron.ByGroup},
+			{Attr: "remote_group_id", Name: neutron.ByRemoteGroup},
 			{Attr: "remote_address_group_id", Name: neutron.ByRemoteAddressGroup},
-			{Attr: "project_id", Name: neutron.ByProject}, {Attr: "tenant_id", Name: neutron.ByProject},
+			{Attr: "project_id", Name: neutron.ByProject},
+			{Attr: "tenant_id", Name: neutron.ByProject},
 		},
 		See:    toAdmin | toParentReader | toReader,
 		Create: ruleOwner, Delete: ruleOwner,

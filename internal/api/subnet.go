@@ -29,8 +29,10 @@ func subnets() resource[model.Subnet] {
 		NotFound: fault.SubnetNotFound,
 		Table:    func(t *neutron.Tables) *store.Table[model.Subnet] { return t.Subnets },
 		Indexes: []index{
-			{Attr: "network_id", Name: neutron.ByNetwork}, {Attr: "subnetpool_id", Name: neutron.ByPool},
-			{Attr: "project_id", Name: neutron.ByProject}, {Attr: "tenant_id", Name: neutron.ByProject},
+			{Attr: "network_id", Name: neutron.ByNetwork},
+			{Attr: "subnetpool_id", Name: neutron.ByPool},
+			{Attr: "project_id", Name: neutron.ByProject},
+			{Attr: "tenant_id", Name: neutron.ByProject},
 		},
 		See:    adminOrReader | toParentReader | toService | toShared | toExternal,
 		Create: toAdmin | toParentMember, Update: ownerOrNetMember, Delete: ownerOrNetMember,
