@@ -27,8 +27,9 @@ func (f *flags) names() (Names, error) { return NewNames(f.name, f.base) }
 func Command() *cobra.Command {
 	f := &flags{}
 	cmd := &cobra.Command{
-		Use:   "lab",
-		Short: "The whole system on this machine: controller, hosts, NICs, instances",
+		Use:          "lab",
+		Short:        "The whole system on this machine: controller, hosts, NICs, instances",
+		SilenceUsage: true,
 		Long: "A lab is the real controller and real agents on one machine. Its hosts are network namespaces, each\n" +
 			"with a software NIC; a trunk joins them; instances are namespaces whose eth0 is a VF.\n" +
 			"Root is needed; the internet is not. Several labs of different names live side by side.",

@@ -182,8 +182,8 @@ func (b *booting) plug(context.Context) error {
 		if linkErr != nil {
 			return linkErr
 		}
-		if err := netlink.LinkSetDown(l); err != nil {
-			return err
+		if linkErr = netlink.LinkSetDown(l); linkErr != nil {
+			return linkErr
 		}
 		return netlink.LinkSetNsFd(l, int(guest))
 	})
@@ -199,11 +199,11 @@ func (b *booting) plug(context.Context) error {
 		if linkErr != nil {
 			return linkErr
 		}
-		if err := netlink.LinkSetName(l, "eth0"); err != nil {
-			return err
+		if linkErr = netlink.LinkSetName(l, "eth0"); linkErr != nil {
+			return linkErr
 		}
-		if err := netlink.LinkSetHardwareAddr(l, mac); err != nil {
-			return err
+		if linkErr = netlink.LinkSetHardwareAddr(l, mac); linkErr != nil {
+			return linkErr
 		}
 		return netlink.LinkSetUp(l)
 	})
@@ -289,11 +289,11 @@ func unplug(n Names, in *Instance) error {
 		if linkErr != nil {
 			return nil //nolint:nilerr // it never got that far, or the guest destroyed it: the NIC makes another
 		}
-		if err := netlink.LinkSetDown(l); err != nil {
-			return err
+		if linkErr = netlink.LinkSetDown(l); linkErr != nil {
+			return linkErr
 		}
-		if err := netlink.LinkSetName(l, vfName(in.VF)); err != nil {
-			return err
+		if linkErr = netlink.LinkSetName(l, vfName(in.VF)); linkErr != nil {
+			return linkErr
 		}
 		return netlink.LinkSetNsFd(l, int(host))
 	})

@@ -20,6 +20,9 @@ const NIC = "eth6"
 // PhysicalNetwork that the NICs are on.
 const PhysicalNetwork = "default"
 
+// maxSocket is what fits a unix socket's address (unix(7)).
+const maxSocket = 107
+
 // ErrName: not a name for a lab, an instance or a network.
 var ErrName = errors.New("not a name")
 
@@ -27,6 +30,7 @@ var (
 	// A lab's name holds no '-', so that "a" with a host "b-c" can never be taken for
 	// "a-b" with a host "c".
 	labName  = regexp.MustCompile(`^[a-z][a-z0-9]{0,14}$`)
+	baseDir  = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 	partName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,29}$`)
 )
 
@@ -45,10 +49,13 @@ func NewNames(lab, base string) (Names, error) {
 	if !labName.MatchString(lab) {
 		return Names{}, fmt.Errorf("lab %q: %w: up to 15 lower-case letters and digits are wanted, a letter first", lab, ErrName)
 	}
-	if !filepath.IsAbs(base) {
-		return Names{}, fmt.Errorf("directory %q for the state of labs: an absolute path is wanted", base)
+	n := Names{Lab: lab, Base: filepath.Clean(base)}
+	// The path goes into option files, where commas and '$' mean something, and into
+	// the address of a socket.
+	if !baseDir.MatchString(n.Base) || len(n.Socket()) > maxSocket {
+		return Names{}, fmt.Errorf("directory %q for the state of labs: an absolute path of letters, digits, '.', '_' and '-' is wanted, short enough for a socket in it", base)
 	}
-	return Names{Lab: lab, Base: filepath.Clean(base)}, nil
+	return n, nil
 }
 
 // Dir holds the lab's state.

@@ -16,8 +16,10 @@ func TestNames(t *testing.T) {
 			t.Errorf("lab %q: %v", bad, err)
 		}
 	}
-	if _, err := NewNames("lab", "relative"); err == nil {
-		t.Error("a relative directory")
+	for _, bad := range []string{"relative", "/", "/a,b", "/a b", "/$x", "/" + strings.Repeat("a", 100)} {
+		if _, err := NewNames("lab", bad); err == nil {
+			t.Errorf("directory %q", bad)
+		}
 	}
 	n, err := NewNames("lab", "")
 	if err != nil {

@@ -31,7 +31,12 @@ func newNames(t *testing.T) lab.Names {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces and eBPF")
 	}
-	n, err := lab.NewNames(fmt.Sprintf("w%dn%d", os.Getpid(), labs.Add(1)), t.TempDir())
+	base, err := os.MkdirTemp("", "lab") // shorter than t.TempDir: a socket goes in there
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	n, err := lab.NewNames(fmt.Sprintf("w%dn%d", os.Getpid(), labs.Add(1)), base)
 	if err != nil {
 		t.Fatal(err)
 	}
