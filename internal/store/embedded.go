@@ -58,11 +58,7 @@ type member struct {
 // serves, or an error that says why it does not.
 func startMember(ctx context.Context, cfg Config) (*member, error) {
 	walSegmentOnce.Do(func() { wal.SegmentSizeBytes = walSegment })
-	m := &member{
-		dir: cfg.DataDir, minFree: cfg.MinFreeBytes, failed: make(chan struct{}),
-		log: cfg.Log.With("part", "etcd"),
-	}
-	m.alive, m.kill = context.WithCancel(context.WithoutCancel(ctx))
+	m := newMember(ctx, cfg)
 	doing := "starting etcd in " + cfg.DataDir
 	if err := m.lockDir(); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
@@ -80,6 +76,15 @@ func startMember(ctx context.Context, cfg Config) (*member, error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err), m.stop())
 	}
 	return m, nil
+}
+
+func newMember(ctx context.Context, cfg Config) *member {
+	m := &member{
+		dir: cfg.DataDir, minFree: cfg.MinFreeBytes, failed: make(chan struct{}),
+		log: cfg.Log.With("part", "etcd"),
+	}
+	m.alive, m.kill = context.WithCancel(context.WithoutCancel(ctx))
+	return m
 }
 
 // config of a member that is alone: no peers, so elections are quick and nothing listens.

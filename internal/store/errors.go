@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -50,7 +51,7 @@ func classify(doing string, err error) error {
 		return nil
 	case errors.Is(err, rpctypes.ErrLeaseNotFound), is(err, rpctypes.ErrGRPCLeaseNotFound):
 		return fmt.Errorf("%s: %w", doing, ErrLeaseGone)
-	case is(err, rpctypes.ErrGRPCTooManyOps), is(err, rpctypes.ErrGRPCRequestTooLarge):
+	case is(err, rpctypes.ErrGRPCTooManyOps), is(err, rpctypes.ErrGRPCRequestTooLarge), tooLongToSend(err):
 		return fmt.Errorf("%s: %w: %w", doing, ErrTooLarge, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w: no answer in time: %w", doing, ErrUnavailable, err)
@@ -68,6 +69,12 @@ func is(err, want error) bool {
 	s, ok := status.FromError(err)
 	w, wok := status.FromError(want)
 	return ok && wok && s.Code() == w.Code() && s.Message() == w.Message() && s.Code() != codes.OK
+}
+
+// tooLongToSend recognises gRPC's own limit on our side of the wire.
+func tooLongToSend(err error) bool {
+	s, ok := status.FromError(err)
+	return ok && s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), "larger than max")
 }
 
 func outOfSpace(err error) bool { return is(err, rpctypes.ErrGRPCNoSpace) }

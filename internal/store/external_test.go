@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 // TestTwoControllers: what one writes the other reads, and only one gets a claim.
@@ -186,6 +191,75 @@ func TestServerStops(t *testing.T) {
 		t.Error("a row is gone")
 	}
 }
+
+// TestSecured: TLS with the server's certificate checked, and a user with a password.
+func TestSecured(t *testing.T) {
+	certs := t.TempDir()
+	info, err := transport.SelfCert(zap.NewNop(), certs, []string{"127.0.0.1:0"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Config{DataDir: t.TempDir(), Log: silent()}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMember(t.Context(), cfg)
+	c, err := m.config(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ListenClientUrls = []url.URL{{Scheme: "https", Host: "127.0.0.1:0"}}
+	c.ClientTLSInfo = info
+	if err = m.launch(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if serr := m.stop(); serr != nil {
+			t.Error(serr)
+		}
+	}()
+	root := m.client()
+	defer root.Close()
+	ctx := t.Context()
+	for _, err = range []error{
+		second(root.UserAdd(ctx, "root", "secret")),
+		second(root.UserGrantRole(ctx, "root", "root")),
+		second(root.UserAdd(ctx, "neutrino", "password")),
+		second(root.RoleAdd(ctx, "neutrino")),
+		second(root.RoleGrantPermission(ctx, "neutrino", "/neutrino/", "/neutrino0", clientv3.PermissionType(clientv3.PermReadWrite))),
+		second(root.UserGrantRole(ctx, "neutrino", "neutrino")),
+		second(root.AuthEnable(ctx)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := Config{
+		Endpoints: []string{"https://" + m.address()}, TLS: TLS{CAFile: info.CertFile},
+		Username: "neutrino", Password: "password",
+	}
+	tab := fruits()
+	good.Log = silent()
+	db := open(t, good, tab)
+	put(t, db, tab, fruit{ID: "a"})
+	if err = db.Check(ctx); err != nil {
+		t.Error(err)
+	}
+	bad := good
+	bad.Password = "wrong"
+	bad.OpenTimeout, bad.RequestTimeout = time.Second, time.Second
+	if _, err = Open(ctx, bad); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a wrong password: %v", err)
+	}
+	bad = good
+	bad.TLS.CAFile = ""
+	bad.OpenTimeout, bad.RequestTimeout = time.Second, time.Second
+	if _, err = Open(ctx, bad); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("an unknown authority: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 func TestNobodyThere(t *testing.T) {
 	begin := time.Now()
