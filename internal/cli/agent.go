@@ -19,8 +19,10 @@ var agents = &resource{
 
 // agentCommand is `neutrino agent list` and the like; asDaemon makes it the daemon too.
 func agentCommand(c *client, o *output) *cobra.Command {
-	change := &cobra.Command{Use: "set AGENT", Short: "Change an agent", Args: args(1, 1, "an agent"),
-		ValidArgsFunction: once(c.complete(agents))}
+	change := &cobra.Command{
+		Use: "set AGENT", Short: "Change an agent", Args: args(1, 1, "an agent"),
+		ValidArgsFunction: once(c.complete(agents)),
+	}
 	f := newForm(c, change)
 	f.toggle("up", "down", "admin_state_up", "it may be given work")
 	f.text("description", "description", "description")

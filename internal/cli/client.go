@@ -156,7 +156,8 @@ func (c *client) list(ctx context.Context, r *resource, filters url.Values) ([]o
 		address += "?" + filters.Encode()
 	}
 	all := []object{}
-	pager := pagination.NewPager(s, address, func(p pagination.PageResult) pagination.Page { return page{p, r.collection} })
+	key := strings.ReplaceAll(r.collection, "-", "_") // as bodies spell it
+	pager := pagination.NewPager(s, address, func(p pagination.PageResult) pagination.Page { return page{p, key} })
 	err = pager.EachPage(ctx, func(_ context.Context, p pagination.Page) (bool, error) {
 		if got, ok := p.(page); ok {
 			all = append(all, got.objects()...)
@@ -209,11 +210,11 @@ func (c *client) setTags(ctx context.Context, r *resource, id string, tags []str
 		return err
 	}
 	var answer object
-	_, err = s.Request(ctx, http.MethodPut, s.ServiceURL(r.collection, id, "tags"), &gophercloud.RequestOpts{
+	resp, err := s.Request(ctx, http.MethodPut, s.ServiceURL(r.collection, id, "tags"), &gophercloud.RequestOpts{ //nolint:bodyclose // read and closed by Request
 		JSONBody: object{"tags": tags}, JSONResponse: &answer, OkCodes: []int{200},
 	})
 	if err != nil {
 		return fmt.Errorf("set tags of %s %s: %w", r.title, id, err)
 	}
-	return nil
+	return resp.Body.Close()
 }

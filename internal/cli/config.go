@@ -31,11 +31,15 @@ func roleOf(name string) (role, error) {
 func configCheck() *cobra.Command {
 	var files configFiles
 	var name string
-	cmd := &cobra.Command{Use: "check", Short: "Read option files and say what is wrong, without starting anything", Args: noArgs,
+	cmd := &cobra.Command{
+		Use: "check", Short: "Read option files and say what is wrong, without starting anything", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := roleOf(name)
 			if err != nil {
 				return err
+			}
+			if files.none() {
+				return usagef("neutrino config check needs --config-file or --config-dir")
 			}
 			cfg, err := files.load(cmd.ErrOrStderr(), r)
 			if err != nil {
@@ -46,14 +50,16 @@ func configCheck() *cobra.Command {
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: good for the %s\n", strings.Join(cfg.Files(), ", "), r.name)
 			return nil
-		}}
+		},
+	}
 	files.flags(cmd)
 	roleFlag(cmd, &name)
 	return cmd
 }
 
 func configOptions(o *output) *cobra.Command {
-	return &cobra.Command{Use: "options", Short: "List every option that is understood", Args: noArgs,
+	return &cobra.Command{
+		Use: "options", Short: "List every option that is understood", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var rows []object
 			for _, x := range config.Options() {
@@ -63,15 +69,21 @@ func configOptions(o *output) *cobra.Command {
 				})
 			}
 			return o.list(cmd.OutOrStdout(), rows, []column{
-				{"SECTION", attribute("section")}, {"OPTION", attribute("option")}, {"TYPE", attribute("type")},
-				{"DEFAULT", attribute("default")}, {"FOR", attribute("role")}, {"ACTED ON", attribute("acted_on")},
+				{"SECTION", attribute("section")},
+				{"OPTION", attribute("option")},
+				{"TYPE", attribute("type")},
+				{"DEFAULT", attribute("default")},
+				{"FOR", attribute("role")},
+				{"ACTED ON", attribute("acted_on")},
 			})
-		}}
+		},
+	}
 }
 
 func configExample() *cobra.Command {
 	var name string
-	cmd := &cobra.Command{Use: "example", Short: "Print a commented option file with every option that is acted on", Args: noArgs,
+	cmd := &cobra.Command{
+		Use: "example", Short: "Print a commented option file with every option that is acted on", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := roleOf(name)
 			if err != nil {
@@ -79,7 +91,8 @@ func configExample() *cobra.Command {
 			}
 			fmt.Fprint(cmd.OutOrStdout(), config.Example(r.config))
 			return nil
-		}}
+		},
+	}
 	roleFlag(cmd, &name)
 	return cmd
 }

@@ -259,8 +259,10 @@ func createCommand(c *client, o *output, r *resource, fill func(*cobra.Command, 
 
 // setCommand changes what flags were given for.
 func setCommand(c *client, o *output, r *resource, fill func(*cobra.Command, *form)) *cobra.Command {
-	cmd := &cobra.Command{Use: "set " + strings.ToUpper(r.title), Short: "Change a " + r.title, Args: args(1, 1, r.title),
-		ValidArgsFunction: once(c.complete(r))}
+	cmd := &cobra.Command{
+		Use: "set " + strings.ToUpper(r.title), Short: "Change a " + r.title, Args: args(1, 1, r.title),
+		ValidArgsFunction: once(c.complete(r)),
+	}
 	f := newForm(c, cmd)
 	fill(cmd, f)
 	f.common()

@@ -53,6 +53,12 @@ func New(d Daemons) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+				return coded{errUsage, err.Error()}
+			}
+			return nil
+		},
 	}
 	c := &client{}
 	root.PersistentFlags().VarP(&o.format, "output", "o", "output: table, json, yaml or id")
@@ -85,6 +91,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, " or ") + "?"
 	}

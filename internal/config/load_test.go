@@ -142,9 +142,12 @@ func TestInstallGuideFiles(t *testing.T) {
 	check("vlan ranges", c.VLAN.NetworkVLANRanges, []string{"physnet1:100:199", "physnet1:300:399", "physnet2"})
 	check("mappings", c.DeviceMappings(), map[string][]string{"physnet1": {"ens1f0", "ens1f1"}, "physnet2": {"ens2f0"}})
 	check("excluded", c.SRIOVNIC.ExcludeDevices, map[string][]string{
-		"ens1f0": {"0000:07:00.2", "0000:07:00.3"}, "ens1f1": {"0000:08:00.2"}})
-	check("quotas", c.Quotas.Limits(), map[string]int{"network": 100, "subnet": 100, "port": -1,
-		"security_group": 10, "security_group_rule": 100, "subnetpool": -1})
+		"ens1f0": {"0000:07:00.2", "0000:07:00.3"}, "ens1f1": {"0000:08:00.2"},
+	})
+	check("quotas", c.Quotas.Limits(), map[string]int{
+		"network": 100, "subnet": 100, "port": -1,
+		"security_group": 10, "security_group_rule": 100, "subnetpool": -1,
+	})
 	var b strings.Builder
 	for _, u := range c.Unacted() {
 		fmt.Fprintf(&b, "%s: %s\n", u, u.Reason)

@@ -24,8 +24,10 @@ const (
 
 // String names the kind for people.
 func (k Kind) String() string {
-	names := [...]string{"string", "boolean", "integer", "port", "seconds", "list", "mappings", "exclusions",
-		"name:number list", "any"}
+	names := [...]string{
+		"string", "boolean", "integer", "port", "seconds", "list", "mappings", "exclusions",
+		"name:number list", "any",
+	}
 	if k < 0 || int(k) >= len(names) {
 		return "unknown"
 	}

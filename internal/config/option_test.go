@@ -75,8 +75,10 @@ func TestExampleWithEveryOptionSetLoads(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	names := []string{"type_drivers", "path_mtu", "debug"}
-	for meant, want := range map[string]string{"type_driver": "type_drivers", "tpye_drivers": "type_drivers", "PATH_MTU": "path_mtu",
-		"debgu": "debug", "xyz": "", "": ""} {
+	for meant, want := range map[string]string{
+		"type_driver": "type_drivers", "tpye_drivers": "type_drivers", "PATH_MTU": "path_mtu",
+		"debgu": "debug", "xyz": "", "": "",
+	} {
 		if got, _ := nearest(meant, names); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", meant, got, want)
 		}

@@ -7,8 +7,10 @@ func authOptions() []Option { return slices.Concat(quotaOptions(), keystoneOptio
 
 func quotaOptions() []Option {
 	quota := func(name, value, help string, into func(*Config) any) Option {
-		return Option{Name: Name{"quotas", name}, Kind: Int, Default: value, Min: -1, Max: 1<<31 - 1, Role: Controller,
-			Help: help + "; -1 = no limit.", into: into}
+		return Option{
+			Name: Name{"quotas", name}, Kind: Int, Default: value, Min: -1, Max: 1<<31 - 1, Role: Controller,
+			Help: help + "; -1 = no limit.", into: into,
+		}
 	}
 	return []Option{
 		quota("default_quota", "-1", "Rows a project may have of a resource that has no option of its own",
