@@ -160,7 +160,8 @@ func TestPlanRefusals(t *testing.T) {
 			}, specs, "VF fffe:01:00.0 belongs to port port-09",
 		},
 		"none free": {
-			func(_ *model.Attachment, _ *World) {}, []switchtest.Spec{{PF: "eth6", Number: 1, VFs: 0}},
+			func(_ *model.Attachment, _ *World) {},
+			[]switchtest.Spec{{PF: "eth6", Number: 1, VFs: 0}},
 			"no free VF on physical network default (eth6 has 0 VFs: 0 in use, 0 being returned, 0 held by a guest, 0 excluded; eth7 is not there)",
 		},
 		"VF gone": {
@@ -174,15 +175,18 @@ func TestPlanRefusals(t *testing.T) {
 			}, specs, "VF 7 of eth7 (fffe:02:00.7) is not there: eth7 is gone",
 		},
 		"cannot isolate": {
-			func(_ *model.Attachment, _ *World) {}, []switchtest.Spec{{PF: "eth6", Number: 1, VFs: 1, Lacks: []string{"vlan"}}},
+			func(_ *model.Attachment, _ *World) {},
+			[]switchtest.Spec{{PF: "eth6", Number: 1, VFs: 1, Lacks: []string{"vlan"}}},
 			"driver switchtest of eth6 cannot set vlan",
 		},
 		"cannot limit": {
-			func(a *model.Attachment, _ *World) { a.MinTxRate = 10 }, []switchtest.Spec{{PF: "eth6", Number: 1, VFs: 1, Lacks: []string{"min_tx_rate"}}},
+			func(a *model.Attachment, _ *World) { a.MinTxRate = 10 },
+			[]switchtest.Spec{{PF: "eth6", Number: 1, VFs: 1, Lacks: []string{"min_tx_rate"}}},
 			"driver switchtest of eth6 cannot set min_tx_rate",
 		},
 		"PF's MTU": {
-			func(a *model.Attachment, _ *World) { a.MTU = 9000 }, []switchtest.Spec{{PF: "eth6", Number: 1, VFs: 1, Lacks: []string{"mtu"}}},
+			func(a *model.Attachment, _ *World) { a.MTU = 9000 },
+			[]switchtest.Spec{{PF: "eth6", Number: 1, VFs: 1, Lacks: []string{"mtu"}}},
 			"eth6 has MTU 1500, the network needs 9000",
 		},
 	}

@@ -171,9 +171,9 @@ func (f *stateFile) load() (saved, error) {
 			if err = proto.Unmarshal(v, &m); err != nil {
 				return fmt.Errorf("network %q: %w: %w", k, errContent, err)
 			}
-			n, err := rpc.DecodeDHCPNetwork(&m)
-			if err != nil || n.NetworkID != string(k) {
-				return fmt.Errorf("network %q: %w: %w", k, errContent, err)
+			n, decodeErr := rpc.DecodeDHCPNetwork(&m)
+			if decodeErr != nil || n.NetworkID != string(k) {
+				return fmt.Errorf("network %q: %w: %w", k, errContent, decodeErr)
 			}
 			s.networks[n.NetworkID] = n
 			return nil

@@ -146,6 +146,6 @@ func (f *Fabric) Serve(ctx context.Context, l net.Listener) error {
 	if err = srv.Shutdown(end); err != nil {
 		_ = srv.Close()
 	}
-	_ = <-served
+	<-served //nolint:errcheck // it is what Close made it
 	return nil
 }

@@ -91,13 +91,9 @@ func (s *session) write(what string, m *fabricv1.FromController) error {
 		}
 		return fmt.Errorf("write a %s: %w", what, err)
 	}
-	// HTTP/2 resets a stream whose deadline passes, idle or not: take it back, unless the
-	// session was ended in between by a deadline in the past.
+	// HTTP/2 resets a stream whose deadline passes, idle or not: take it back. If the
+	// session was ended meanwhile, finish sets the last one.
 	_ = s.peer.control.SetWriteDeadline(time.Time{})
-	if s.ctx.Err() != nil {
-		_ = s.peer.control.SetWriteDeadline(time.Unix(1, 0))
-		return context.Cause(s.ctx)
-	}
 	s.f.metrics.sent.WithLabelValues(what).Inc()
 	return nil
 }

@@ -209,6 +209,19 @@ func TestStuckAgentBlocksNobody(t *testing.T) {
 	p.wantStatus(t, p.bind("h2", 2, 10), model.StatusActive)
 }
 
+// A deadline is for a write, not for the silence after it.
+func TestIdleStreamLives(t *testing.T) {
+	p := newPlane()
+	c := startController(t, p, socket(t, "s"), Options{})
+	c.writeDeadline = 100 * time.Millisecond
+	cl := dial(t, c, rpc.Hello{Host: "h1"})
+	hear(cl, (*fabricv1.FromController).GetWelcome)
+	hear(cl, (*fabricv1.FromController).GetSnapshot)
+	time.Sleep(400 * time.Millisecond)
+	p.bind("h1", 1, 10)
+	hear(cl, (*fabricv1.FromController).GetDelta)
+}
+
 func TestStopEndsStreams(t *testing.T) {
 	p := newPlane()
 	c := startController(t, p, socket(t, "s"), Options{})
