@@ -64,7 +64,7 @@ func (n *nic) plan(ctx context.Context, changes []eswitch.Change) ([]*job, error
 	var allowed map[int][]model.AllowedSource
 	jobs := make([]*job, len(changes))
 	for x, c := range changes {
-		if err := ctx.Err(); err != nil {
+		if err = ctx.Err(); err != nil {
 			return nil, err
 		}
 		j := &job{i: c.VF.Index, ask: c.Attrs}

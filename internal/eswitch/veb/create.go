@@ -61,11 +61,11 @@ func create(ctx context.Context, h home, spec Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := h.prepare(); err != nil {
+	if err = h.prepare(); err != nil {
 		return err
 	}
 	r := &record{Kind: kindNIC, Spec: spec, Inode: ns.inode, Group: newGroup(), Attached: mode}
-	if err := h.write(r); err != nil {
+	if err = h.write(r); err != nil {
 		return err
 	}
 	o, err := loadNew(h, r)
@@ -101,7 +101,7 @@ func (n *nic) makeUplink(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.addRoot(in, 0); err != nil {
+	if err = n.addRoot(in, 0); err != nil {
 		return err
 	}
 	k := swNic{Uplink: uint32(up.index), Shaper: uint32(in), Netns: uint32(n.ns.inode), Build: build(), Layout: layout}
@@ -109,14 +109,14 @@ func (n *nic) makeUplink(ctx context.Context) error {
 	if up.elsewhere {
 		k.Flags |= nicPeer
 	}
-	if err := n.putNIC(k); err != nil {
+	if err = n.putNIC(k); err != nil {
 		return err
 	}
 	err = n.ns.do(func() error {
-		if err := errors.Join(quiet(n.spec.shapeIn()), quiet(n.spec.shapeOut())); err != nil {
+		if err = errors.Join(quiet(n.spec.shapeIn()), quiet(n.spec.shapeOut())); err != nil {
 			return err
 		}
-		if err := attach(n.home, n.rec.Attached, n.spec.Name, up.index, n.o.VebUplink); err != nil {
+		if err = attach(n.home, n.rec.Attached, n.spec.Name, up.index, n.o.VebUplink); err != nil {
 			return err
 		}
 		return attach(n.home, n.rec.Attached, n.spec.shapeOut(), out, n.o.VebShaped)

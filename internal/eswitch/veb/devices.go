@@ -39,8 +39,10 @@ type device struct {
 
 func deviceOf(l netlink.Link) device {
 	a := l.Attrs()
-	return device{index: a.Index, peer: a.ParentIndex, name: a.Name, mtu: a.MTU, mac: a.HardwareAddr, group: a.Group,
-		up: a.RawFlags&unix.IFF_UP != 0, carrier: a.RawFlags&unix.IFF_LOWER_UP != 0, elsewhere: a.NetNsID >= 0}
+	return device{
+		index: a.Index, peer: a.ParentIndex, name: a.Name, mtu: a.MTU, mac: a.HardwareAddr, group: a.Group,
+		up: a.RawFlags&unix.IFF_UP != 0, carrier: a.RawFlags&unix.IFF_LOWER_UP != 0, elsewhere: a.NetNsID >= 0,
+	}
 }
 
 // devices is one dump of a namespace.
@@ -115,7 +117,7 @@ func (l *links) addPair(p pair) (index, peer int, err error) {
 	if p.peerNetns != nil {
 		v.PeerNamespace = netlink.NsFd(p.peerNetns.fd())
 	}
-	if err := l.LinkAdd(v); err != nil {
+	if err = l.LinkAdd(v); err != nil {
 		if errors.Is(err, unix.EEXIST) {
 			err = ErrExists
 		}

@@ -167,8 +167,10 @@ func List(pinDir string) ([]Info, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Info{Spec: r.Spec, Complete: r.Complete, Attached: r.Attached,
-			MulticastFilter: r.RxFilter, Trunk: r.Kind == kindTrunk})
+		out = append(out, Info{
+			Spec: r.Spec, Complete: r.Complete, Attached: r.Attached,
+			MulticastFilter: r.RxFilter, Trunk: r.Kind == kindTrunk,
+		})
 	}
 	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -26,6 +26,7 @@ var compareAttrs = []cmp.Option{
 }
 
 func TestNewNICIsAtBaseline(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 9, func(s *Spec) { s.PF = 3; s.MTU = 9000 })
 	st, err := r.sw.Observe(t.Context())
 	must(t, err)
@@ -52,92 +53,101 @@ func TestNewNICIsAtBaseline(t *testing.T) {
 }
 
 func TestTrafficOutlivesTheHandle(t *testing.T) {
-	r := newRig(t, 2)
-	r.port(0, 10)
-	r.port(1, 10)
-	a, b := r.plug(0, "10.9.0.1/24"), r.plug(1, "10.9.0.2/24")
-	r.waitPeer(0)
-	r.waitPeer(1)
-	before, err := r.sw.Observe(t.Context())
-	must(t, err)
-	must(t, r.sw.Close())
-	if !a.reaches(b.addr) {
-		t.Fatal("no traffic after Close")
-	}
-	r.open()
-	after, err := r.sw.Observe(t.Context())
-	must(t, err)
-	for i := range before.PFs[0].VFs {
-		if diff := cmp.Diff(before.PFs[0].VFs[i].Attrs, after.PFs[0].VFs[i].Attrs, compareAttrs...); diff != "" {
-			t.Errorf("VF %d after opening again: %s", i, diff)
+	t.Parallel()
+	bothWays(t, func(t *testing.T, edit func(*Spec)) {
+		r := newRig(t, 2, edit)
+		r.port(0, 10)
+		r.port(1, 10)
+		a, b := r.plug(0, "10.9.0.1/24"), r.plug(1, "10.9.0.2/24")
+		r.waitPeer(0)
+		r.waitPeer(1)
+		before, err := r.sw.Observe(t.Context())
+		must(t, err)
+		must(t, r.sw.Close())
+		if !a.reaches(b.addr) {
+			t.Fatal("no traffic after Close")
 		}
-	}
-	if after.PFs[0].VFs[0].Counters.TxPackets <= before.PFs[0].VFs[0].Counters.TxPackets {
-		t.Error("packets were not counted meanwhile")
-	}
+		r.open()
+		after, err := r.sw.Observe(t.Context())
+		must(t, err)
+		for i := range before.PFs[0].VFs {
+			if diff := cmp.Diff(before.PFs[0].VFs[i].Attrs, after.PFs[0].VFs[i].Attrs, compareAttrs...); diff != "" {
+				t.Errorf("VF %d after opening again: %s", i, diff)
+			}
+		}
+		if after.PFs[0].VFs[0].Counters.TxPackets <= before.PFs[0].VFs[0].Counters.TxPackets {
+			t.Error("packets were not counted meanwhile")
+		}
+	})
 }
 
 func TestDeadVFIsMadeAgain(t *testing.T) {
-	r := newRig(t, 3)
-	for i := range 3 {
-		r.checked(i, 10, "10.9.0."+string(rune('1'+i)))
-	}
-	r.set(1, eswitch.Attrs{MaxTxRate: eswitch.Set(100), MinTxRate: eswitch.Set(10)})
-	a, b := r.plug(0, "10.9.0.1/24"), r.plug(1, "10.9.0.2/24")
-	if !a.reaches(b.addr) {
-		t.Fatal("no answer to begin with")
-	}
-	slot := r.vf(1).PCISlot
-	b.kill()
-	base := eswitch.Baseline()
-	base.MTU = eswitch.Set(DefaultMTU)
-	eventually(t, "VF 1 at baseline", func() bool {
-		v := r.vf(1)
-		return v.Netdev == "eth6v1" && cmp.Equal(base, v.Attrs, compareAttrs...) && v.Counters == eswitch.Counters{}
+	t.Parallel()
+	bothWays(t, func(t *testing.T, edit func(*Spec)) {
+		r := newRig(t, 3, edit)
+		for i := range 3 {
+			r.checked(i, 10, "10.9.0."+string(rune('1'+i)))
+		}
+		r.set(1, eswitch.Attrs{MaxTxRate: eswitch.Set(100), MinTxRate: eswitch.Set(10)})
+		a, b := r.plug(0, "10.9.0.1/24"), r.plug(1, "10.9.0.2/24")
+		if !a.reaches(b.addr) {
+			t.Fatal("no answer to begin with")
+		}
+		slot := r.vf(1).PCISlot
+		b.kill()
+		base := eswitch.Baseline()
+		base.MTU = eswitch.Set(DefaultMTU)
+		eventually(t, "VF 1 at baseline", func() bool {
+			v := r.vf(1)
+			return v.Netdev == "eth6v1" && cmp.Equal(base, v.Attrs, compareAttrs...) && v.Counters == eswitch.Counters{}
+		})
+		select {
+		case <-r.sw.Events():
+		case <-time.After(5 * time.Second):
+			t.Error("no event")
+		}
+		if got := r.vf(1).PCISlot; got != slot {
+			t.Errorf("it moved from %s to %s", slot, got)
+		}
+		if d, _ := eswitch.Diff(r.vf(0).Attrs, r.vf(0).Attrs); !d.Empty() {
+			t.Errorf("VF 0 changed: %+v", d)
+		}
+		r.checked(1, 10, "10.9.0.2")
+		r.plug(1, "10.9.0.2/24")
+		if !a.reaches(netip.MustParseAddr("10.9.0.2")) {
+			t.Error("the new VF does not answer")
+		}
 	})
-	select {
-	case <-r.sw.Events():
-	case <-time.After(5 * time.Second):
-		t.Error("no event")
-	}
-	if got := r.vf(1).PCISlot; got != slot {
-		t.Errorf("it moved from %s to %s", slot, got)
-	}
-	if d, _ := eswitch.Diff(r.vf(0).Attrs, r.vf(0).Attrs); !d.Empty() {
-		t.Errorf("VF 0 changed: %+v", d)
-	}
-	r.checked(1, 10, "10.9.0.2")
-	r.plug(1, "10.9.0.2/24")
-	if !a.reaches(netip.MustParseAddr("10.9.0.2")) {
-		t.Error("the new VF does not answer")
-	}
 }
 
 // A VF that dies while nobody has the NIC open is made again by Open.
 func TestOpenMakesDeadVFsAgain(t *testing.T) {
-	r := newRig(t, 2)
-	r.port(0, 10)
-	r.port(1, 10)
-	b := r.plug(1, "")
-	must(t, r.sw.Close())
-	b.kill()
-	eventually(t, "end of the devices", func() bool {
-		_, err := r.host.l.LinkByName("eth6r1")
-		return err != nil
+	t.Parallel()
+	bothWays(t, func(t *testing.T, edit func(*Spec)) {
+		r := newRig(t, 2, edit)
+		r.port(0, 10)
+		r.port(1, 10)
+		b := r.plug(1, "")
+		must(t, r.sw.Close())
+		b.kill()
+		eventually(t, "end of the devices", func() bool {
+			_, err := r.host.l.LinkByName("eth6r1")
+			return err != nil
+		})
+		r.open()
+		if v := r.vf(1); v.Netdev != "eth6v1" || v.Attrs.MAC != eswitch.Set("00:00:00:00:00:00") {
+			t.Errorf("VF 1 is %+v", v)
+		}
+		if m, _ := r.vf(0).Attrs.MAC.Get(); m != mac(0) {
+			t.Errorf("VF 0 has MAC %s", m)
+		}
 	})
-	r.open()
-	if v := r.vf(1); v.Netdev != "eth6v1" || v.Attrs.MAC != eswitch.Set("00:00:00:00:00:00") {
-		t.Errorf("VF 1 is %+v", v)
-	}
-	if m, _ := r.vf(0).Attrs.MAC.Get(); m != mac(0) {
-		t.Errorf("VF 0 has MAC %s", m)
-	}
 }
 
 func TestDriftIsObserved(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.checked(0, 10, "10.9.0.1")
-	drain(r.sw)
 	n := r.sw.nics[0]
 	v, err := n.vf(0)
 	must(t, err)
@@ -146,12 +156,18 @@ func TestDriftIsObserved(t *testing.T) {
 		do   func()
 		miss func(a eswitch.Attrs) bool
 	}{
-		{"representor down", func() { must(t, r.host.l.setUp(int(v.Ifindex), false)) },
-			func(a eswitch.Attrs) bool { return a.LinkState == eswitch.Set(model.LinkDisable) }},
-		{"representor's MTU", func() { must(t, r.host.l.LinkSetMTU(handle(int(v.Ifindex)), 1000)) },
-			func(a eswitch.Attrs) bool { return a.MTU == eswitch.Set(1000) }},
-		{"forwarding entry gone", func() { must(t, n.o.Fdb.Delete(fdbKey(v))) },
-			func(a eswitch.Attrs) bool { return a.MAC == eswitch.Set("00:00:00:00:00:00") }},
+		{
+			"representor down", func() { must(t, r.host.l.setUp(int(v.Ifindex), false)) },
+			func(a eswitch.Attrs) bool { return a.LinkState == eswitch.Set(model.LinkDisable) },
+		},
+		{
+			"representor's MTU", func() { must(t, r.host.l.LinkSetMTU(handle(int(v.Ifindex)), 1000)) },
+			func(a eswitch.Attrs) bool { return a.MTU == eswitch.Set(1000) },
+		},
+		{
+			"forwarding entry gone", func() { must(t, n.o.Fdb.Delete(fdbKey(v))) },
+			func(a eswitch.Attrs) bool { return a.MAC == eswitch.Set("00:00:00:00:00:00") },
+		},
 		{"source gone", func() {
 			must(t, n.setSources(0, v.Mac, nil))
 		}, func(a eswitch.Attrs) bool { s, _ := a.Allowed.Get(); return len(s) == 0 }},
@@ -169,6 +185,14 @@ func TestDriftIsObserved(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestForeignChangeRaisesAnEvent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.port(0, 10)
+	drain(r.sw)
+	must(t, r.host.l.LinkSetDown(r.host.link("eth6r0")))
 	select {
 	case <-r.sw.Events():
 	case <-time.After(5 * time.Second):
@@ -185,6 +209,7 @@ func drain(s *Switch) {
 
 // Our own changes are no news.
 func TestApplyRaisesNoEvent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	drain(r.sw)
 	r.port(0, 10)
@@ -198,6 +223,7 @@ func TestApplyRaisesNoEvent(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.port(0, 10)
 	r.port(1, 10)
@@ -247,6 +273,7 @@ func TestRefusals(t *testing.T) {
 
 // Two VFs exchange their MACs in one call; two changes of one VF come in order.
 func TestBatch(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.port(0, 10)
 	r.port(1, 10)
@@ -266,6 +293,7 @@ func TestBatch(t *testing.T) {
 
 // Exchanging the programs of a running NIC loses no frame.
 func TestUpgradeLosesNothing(t *testing.T) {
+	t.Parallel()
 	bothWays(t, func(t *testing.T, edit func(*Spec)) {
 		r := newRig(t, 2, edit)
 		r.port(0, 10)
@@ -311,6 +339,7 @@ func TestUpgradeLosesNothing(t *testing.T) {
 }
 
 func TestNamesAndRecords(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	if err := Create(t.Context(), r.spec); !errors.Is(err, ErrExists) {
 		t.Errorf("a second NIC of the name: %v", err)
@@ -348,9 +377,19 @@ func TestNamesAndRecords(t *testing.T) {
 		t.Error("a broken record was listed")
 	}
 	must(t, os.Remove(filepath.Join(r.dir, "bad.json")))
-	for _, s := range []Spec{{}, {Name: "a b"}, {Name: "toolongname"}, {Name: "a", PF: 256}, {Name: "a", VFs: -1},
-		{Name: "a", VFs: MaxVFs + 1}, {Name: "a", MTU: 1}, {Name: "a"}, {Name: "a", PinDir: "rel"},
-		{Name: "a", PinDir: "/x", Attach: "glue"}, {Name: "a", PinDir: "/x", Existing: true, Peer: Peer{Name: "b"}}} {
+	for _, s := range []Spec{
+		{},
+		{Name: "a b"},
+		{Name: "toolongname"},
+		{Name: "a", PF: 256},
+		{Name: "a", VFs: -1},
+		{Name: "a", VFs: MaxVFs + 1},
+		{Name: "a", MTU: 1},
+		{Name: "a"},
+		{Name: "a", PinDir: "rel"},
+		{Name: "a", PinDir: "/x", Attach: "glue"},
+		{Name: "a", PinDir: "/x", Existing: true, Peer: Peer{Name: "b"}},
+	} {
 		if err := Create(t.Context(), s); err == nil {
 			t.Errorf("accepted %+v", s)
 		}
@@ -359,6 +398,7 @@ func TestNamesAndRecords(t *testing.T) {
 
 // A Create that fails leaves nothing.
 func TestFailedCreateLeavesNothing(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	dir := filepath.Join(t.TempDir(), "pin")
 	_, _, err := h.l.addPair(pair{name: "eth6r2", peer: "other", mtu: 1500})
@@ -400,6 +440,7 @@ func isMounted(t testing.TB, dir string) bool { return bytes.Contains(mounts(t),
 
 // A NIC whose namespace is gone is destroyed all the same.
 func TestDestroyAfterTheNamespace(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	dir := filepath.Join(t.TempDir(), "pin")
 	must(t, Create(t.Context(), Spec{Name: "eth6", VFs: 2, PinDir: dir, Netns: h.path}))

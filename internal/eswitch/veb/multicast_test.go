@@ -24,6 +24,7 @@ func (g *guest) joinGroup(group string) {
 }
 
 func TestMulticastGoesToThoseWhoAsked(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 4)
 	all, err := List(r.dir)
 	must(t, err)
@@ -59,6 +60,7 @@ func TestMulticastGoesToThoseWhoAsked(t *testing.T) {
 }
 
 func TestUnknownUnicastGoesToTheWireAndThePromiscuous(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 3)
 	all, err := List(r.dir)
 	must(t, err)

@@ -115,11 +115,15 @@ func (n *nic) observe(ctx context.Context) (eswitch.PF, error) {
 	if err != nil {
 		return eswitch.PF{}, err
 	}
-	out := eswitch.PF{Name: n.spec.Name, PCISlot: PFSlot(n.spec.PF), Driver: Driver, NUMANode: -1,
-		MTU: p.uplink.mtu, Carrier: p.uplink.carrier, TotalVFs: n.spec.VFs, VFs: make([]eswitch.VF, n.spec.VFs)}
+	out := eswitch.PF{
+		Name: n.spec.Name, PCISlot: PFSlot(n.spec.PF), Driver: Driver, NUMANode: -1,
+		MTU: p.uplink.mtu, Carrier: p.uplink.carrier, TotalVFs: n.spec.VFs, VFs: make([]eswitch.VF, n.spec.VFs),
+	}
 	for i := range p.vfs {
-		out.VFs[i] = eswitch.VF{ID: eswitch.VFID{PF: n.spec.Name, Index: i}, PCISlot: VFSlot(n.spec.PF, i),
-			Driver: VFDriver, Netdev: p.netdev(i), Attrs: p.attrs(i), Counters: count[i]}
+		out.VFs[i] = eswitch.VF{
+			ID: eswitch.VFID{PF: n.spec.Name, Index: i}, PCISlot: VFSlot(n.spec.PF, i),
+			Driver: VFDriver, Netdev: p.netdev(i), Attrs: p.attrs(i), Counters: count[i],
+		}
 	}
 	return out, nil
 }

@@ -244,13 +244,15 @@ func directPath(t testing.TB) *path {
 // checked gives VF i all checks: MAC and addresses.
 func (r *rig) checked(i, vlan int, addr string) {
 	r.t.Helper()
-	r.set(i, eswitch.Attrs{MAC: eswitch.Set(mac(i)), VLAN: eswitch.Set(vlan), LinkState: eswitch.Set(model.LinkEnable),
+	r.set(i, eswitch.Attrs{
+		MAC: eswitch.Set(mac(i)), VLAN: eswitch.Set(vlan), LinkState: eswitch.Set(model.LinkEnable),
 		SpoofCheck: eswitch.Set(true),
-		Allowed:    eswitch.Set([]model.AllowedSource{{MAC: mac(i), Prefix: eswitch.HostPrefix(netip.MustParseAddr(addr))}})})
+		Allowed:    eswitch.Set([]model.AllowedSource{{MAC: mac(i), Prefix: eswitch.HostPrefix(netip.MustParseAddr(addr))}}),
+	})
 }
 
 func vebPath(t testing.TB) *path {
-	r := newRig(t, 2)
+	r := newRig(t, 2, func(s *Spec) { s.Attach = AttachAuto })
 	r.checked(0, 10, clientAddr)
 	r.checked(1, 10, serverAddr)
 	a, b := r.plug(0, clientAddr+"/24"), r.plug(1, serverAddr+"/24")
@@ -323,8 +325,10 @@ func bridge2Path(t testing.TB, vxlan bool) *path {
 			h.address(t, "wire", fmt.Sprintf("192.0.2.%d/24", i+1))
 			at := netlink.NewLinkAttrs()
 			at.Name, at.MTU = "vx0", 1450
-			must(t, h.l.LinkAdd(&netlink.Vxlan{LinkAttrs: at, VxlanId: 7, Port: 4789, SrcAddr: []byte{192, 0, 2, byte(i + 1)},
-				Group: []byte{192, 0, 2, byte(2 - i)}, VtepDevIndex: h.link("wire").Attrs().Index}))
+			must(t, h.l.LinkAdd(&netlink.Vxlan{
+				LinkAttrs: at, VxlanId: 7, Port: 4789, SrcAddr: []byte{192, 0, 2, byte(i + 1)},
+				Group: []byte{192, 0, 2, byte(2 - i)}, VtepDevIndex: h.link("wire").Attrs().Index,
+			}))
 		}
 		must(t, a.l.LinkSetMTU(a.link("eth0"), 1450))
 		must(t, b.l.LinkSetMTU(b.link("eth0"), 1450))

@@ -210,13 +210,13 @@ func attach(h home, mode Attach, name string, index int, p *ebpf.Program) error 
 	l, err := link.LoadPinnedLink(pin, nil)
 	if err == nil {
 		defer func() { _ = l.Close() }()
-		if info, err := l.Info(); err == nil && info.TCX() != nil && int(info.TCX().Ifindex) == index {
-			if err := l.Update(p); err != nil {
+		if info, infoErr := l.Info(); infoErr == nil && info.TCX() != nil && int(info.TCX().Ifindex) == index {
+			if err = l.Update(p); err != nil {
 				return fmt.Errorf("exchange program on %s: %w", name, err)
 			}
 			return nil
 		}
-		if err := os.Remove(pin); err != nil {
+		if err = os.Remove(pin); err != nil {
 			return fmt.Errorf("remove attachment of a former %s: %w", name, err)
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -237,14 +237,20 @@ func attach(h home, mode Attach, name string, index int, p *ebpf.Program) error 
 const clsactPriority = 1
 
 func attachClsact(name string, index int, p *ebpf.Program) error {
-	q := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index,
-		Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
+	q := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index,
+		Handle:    netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}
 	if err := netlink.QdiscAdd(q); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add clsact to %s: %w", name, err)
 	}
-	f := &netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS,
-		Handle: 1, Protocol: unix.ETH_P_ALL, Priority: clsactPriority},
-		Fd: p.FD(), Name: "neutrino", DirectAction: true}
+	f := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS,
+			Handle: 1, Protocol: unix.ETH_P_ALL, Priority: clsactPriority,
+		},
+		Fd: p.FD(), Name: "neutrino", DirectAction: true,
+	}
 	if err := netlink.FilterReplace(f); err != nil {
 		return fmt.Errorf("attach filter to %s: %w", name, err)
 	}
@@ -254,15 +260,35 @@ func attachClsact(name string, index int, p *ebpf.Program) error {
 // detach takes the program off a device that stays.
 func detach(h home, mode Attach, name string, index int) error {
 	if mode != AttachClsact {
-		if err := os.Remove(h.pin(linkPrefix + name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("detach from %s: %w", name, err)
-		}
-		return nil
+		return detachTCX(h, name)
 	}
-	err := netlink.FilterDel(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{LinkIndex: index,
-		Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: clsactPriority}})
+	err := netlink.FilterDel(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
+		LinkIndex: index,
+		Parent:    netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: clsactPriority,
+	}})
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("detach filter from %s: %w", name, err)
+	}
+	return nil
+}
+
+// detachTCX detaches at once: a link whose pin goes lives on until the kernel finds
+// time for it.
+func detachTCX(h home, name string) error {
+	pin := h.pin(linkPrefix + name)
+	l, err := link.LoadPinnedLink(pin, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open attachment of %s: %w", name, err)
+	}
+	defer func() { _ = l.Close() }()
+	if err = l.Detach(); err != nil && !errors.Is(err, unix.ENOLINK) {
+		return fmt.Errorf("detach from %s: %w", name, err)
+	}
+	if err = os.Remove(pin); err != nil {
+		return fmt.Errorf("remove attachment of %s: %w", name, err)
 	}
 	return nil
 }

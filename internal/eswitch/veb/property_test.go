@@ -29,8 +29,10 @@ func drawAttrs(t *rapid.T, vf int) eswitch.Attrs {
 		return mac(vf*8 + n)
 	})
 	source := rapid.Custom(func(t *rapid.T) model.AllowedSource {
-		p := rapid.SampledFrom([]string{"10.0.0.1/32", "10.0.0.2/32", "10.1.0.0/16", "10.1.2.0/24", "0.0.0.0/0",
-			"2001:db8::1/128", "2001:db8::2/128", "2001:db8::/32", "::/0", "10.1.2.3/24"}).Draw(t, "prefix")
+		p := rapid.SampledFrom([]string{
+			"10.0.0.1/32", "10.0.0.2/32", "10.1.0.0/16", "10.1.2.0/24", "0.0.0.0/0",
+			"2001:db8::1/128", "2001:db8::2/128", "2001:db8::/32", "::/0", "10.1.2.3/24",
+		}).Draw(t, "prefix")
 		return model.AllowedSource{MAC: mac(vf*8 + rapid.IntRange(1, 3).Draw(t, "mac")), Prefix: netip.MustParsePrefix(p)}
 	})
 	return eswitch.Attrs{

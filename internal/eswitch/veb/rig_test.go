@@ -104,7 +104,9 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// rig is a NIC in a host of its own.
+// rig is a NIC in a host of its own. Its programs are attached by clsact unless the
+// test says otherwise, for tcx takes 15 ms a port; bothWays is for tests to which it
+// matters.
 type rig struct {
 	t    testing.TB
 	host *host
@@ -117,7 +119,7 @@ type rig struct {
 func newRig(t testing.TB, vfs int, edit ...func(*Spec)) *rig {
 	t.Helper()
 	r := &rig{t: t, host: newHost(t), far: newHost(t), dir: filepath.Join(t.TempDir(), "pin")}
-	r.spec = Spec{Name: "eth6", VFs: vfs, PinDir: r.dir, Netns: r.host.path, Peer: Peer{Name: "wire", Netns: r.far.path}}
+	r.spec = Spec{Name: "eth6", VFs: vfs, PinDir: r.dir, Netns: r.host.path, Peer: Peer{Name: "wire", Netns: r.far.path}, Attach: AttachClsact}
 	for _, e := range edit {
 		e(&r.spec)
 	}
@@ -296,7 +298,7 @@ func (s *sniffer) frames(d time.Duration) []captured {
 				c.tpid = binary.NativeEndian.Uint16(x.Data[18:])
 			}
 		}
-		if n >= 14 && (bytes.Contains(c.data[12:min(n, 26)], testType[:])) {
+		if n >= 14 && bytes.Contains(c.data[12:min(n, 26)], testType[:]) {
 			out = append(out, c)
 		}
 	}

@@ -60,7 +60,7 @@ func (n *nic) settle(ctx context.Context) (picture, error) {
 		return picture{}, err
 	}
 	defer unlock()
-	if _, err := n.home.read(); err != nil {
+	if _, err = n.home.read(); err != nil {
 		return picture{}, err // destroyed meanwhile
 	}
 	p, err := n.look(ctx)
@@ -121,10 +121,10 @@ func (n *nic) revive(i int) error {
 	}
 	off := old
 	off.Flags &^= vfActive
-	if err := n.putVF(i, off); err != nil {
+	if err = n.putVF(i, off); err != nil {
 		return fail(err)
 	}
-	if err := n.forget(i); err != nil {
+	if err = n.forget(i); err != nil {
 		return fail(err)
 	}
 	k, err := n.card()

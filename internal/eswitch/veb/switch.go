@@ -149,16 +149,16 @@ func (n *nic) upgrade(want [16]byte) error {
 		return err
 	}
 	for name, prog := range programsOf(p) {
-		if err := repin(n.home, name, *prog); err != nil {
+		if err = repin(n.home, name, *prog); err != nil {
 			return errors.Join(err, p.Close())
 		}
 	}
 	old := n.o.swPrograms
 	n.o.swPrograms = *p
-	if err := old.Close(); err != nil {
+	if err = old.Close(); err != nil {
 		return err
 	}
-	if err := n.reattach(); err != nil {
+	if err = n.reattach(); err != nil {
 		return err
 	}
 	if k, err = n.card(); err != nil {
@@ -271,8 +271,10 @@ func (s *Switch) Capabilities(pf string) eswitch.Capabilities {
 	if s.nic(pf) == nil {
 		return eswitch.Capabilities{}
 	}
-	return eswitch.Capabilities{MAC: true, VLAN: true, SpoofCheck: true, Trust: true, LinkState: true,
-		MinTxRate: true, MaxTxRate: true, MTU: true, Allowed: true}
+	return eswitch.Capabilities{
+		MAC: true, VLAN: true, SpoofCheck: true, Trust: true, LinkState: true,
+		MinTxRate: true, MaxTxRate: true, MTU: true, Allowed: true,
+	}
 }
 
 // Close implements [eswitch.Switch]. Nothing may be called after it.

@@ -29,7 +29,7 @@ func each[K comparable, V any](m *ebpf.Map, fn func(K, V)) error {
 			fn(keys[i], values[i])
 		}
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // ErrKeyNotExist: the end was reached
 		}
 	}
 	var k K
@@ -215,25 +215,25 @@ func (n *nic) forget(i int) error {
 	}
 	maps.DeleteFunc(fwd, func(_ swFdbKey, slot int) bool { return slot != i })
 	for k := range fwd {
-		if err := drop(n.o.Fdb, k); err != nil {
+		if err = drop(n.o.Fdb, k); err != nil {
 			return fmt.Errorf("forget %s: %w", macString(k.Mac), err)
 		}
 	}
 	ports := map[uint32]uint32{}
-	if err := each(n.o.Ports, func(k, slot uint32) { ports[k] = slot }); err != nil {
+	if err = each(n.o.Ports, func(k, slot uint32) { ports[k] = slot }); err != nil {
 		return err
 	}
 	for k, slot := range ports {
 		if int(slot) == i {
-			if err := n.dropPort(k); err != nil {
+			if err = n.dropPort(k); err != nil {
 				return err
 			}
 		}
 	}
-	if err := n.setSources(i, noMAC, nil); err != nil {
+	if err = n.setSources(i, noMAC, nil); err != nil {
 		return err
 	}
-	if err := n.unlearn(i); err != nil {
+	if err = n.unlearn(i); err != nil {
 		return err
 	}
 	cpus, err := ebpf.PossibleCPU()

@@ -89,12 +89,14 @@ func createTrunk(ctx context.Context, h home, spec TrunkSpec) error {
 			return fmt.Errorf("port %s: %w", p, ErrNotFound)
 		}
 	}
-	if err := h.prepare(); err != nil {
+	if err = h.prepare(); err != nil {
 		return err
 	}
-	r := &record{Kind: kindTrunk, Ports: spec.Ports, Inode: ns.inode, Attached: mode,
-		Spec: Spec{Name: spec.Name, Netns: spec.Netns, Attach: spec.Attach}}
-	if err := h.write(r); err != nil {
+	r := &record{
+		Kind: kindTrunk, Ports: spec.Ports, Inode: ns.inode, Attached: mode,
+		Spec: Spec{Name: spec.Name, Netns: spec.Netns, Attach: spec.Attach},
+	}
+	if err = h.write(r); err != nil {
 		return err
 	}
 	o, err := loadTrunk(h, len(spec.Ports))

@@ -51,9 +51,11 @@ func (r *rig) fromVF(i int, frame []byte) (uint32, eswitch.Counters) {
 	after, err := n.counters()
 	must(r.t, err)
 	a, b := after[i], before[i]
-	return ret, eswitch.Counters{TxPackets: a.TxPackets - b.TxPackets, TxBytes: a.TxBytes - b.TxBytes,
+	return ret, eswitch.Counters{
+		TxPackets: a.TxPackets - b.TxPackets, TxBytes: a.TxBytes - b.TxBytes,
 		TxDropped: a.TxDropped - b.TxDropped, TxSpoofed: a.TxSpoofed - b.TxSpoofed,
-		TxBroadcast: a.TxBroadcast - b.TxBroadcast, TxMulticast: a.TxMulticast - b.TxMulticast}
+		TxBroadcast: a.TxBroadcast - b.TxBroadcast, TxMulticast: a.TxMulticast - b.TxMulticast,
+	}
 }
 
 func ether(dst, src string, proto uint16, payload ...[]byte) []byte {
@@ -105,7 +107,8 @@ func nd(kind byte, target string, opt byte, lla string) []byte {
 }
 
 func TestSourceVerdicts(t *testing.T) {
-	r := newRig(t, 2, func(s *Spec) { s.Attach = AttachClsact })
+	t.Parallel()
+	r := newRig(t, 2)
 	const (
 		own, vrrp, alien = "02:00:00:00:00:00", "00:00:5e:00:01:07", "02:66:66:66:66:66"
 		to               = "02:00:00:00:00:01"
@@ -120,7 +123,8 @@ func TestSourceVerdicts(t *testing.T) {
 	r.port(0, 10)
 	r.port(1, 10)
 	r.set(0, eswitch.Attrs{Allowed: eswitch.Set([]model.AllowedSource{
-		p(own, my4+"/32"), p(own, my6+"/128"), p(own, "10.7.0.0/24"), p(vrrp, "10.0.0.100/32"), p(own, "2001:db8:7::/64")})})
+		p(own, my4+"/32"), p(own, my6+"/128"), p(own, "10.7.0.0/24"), p(vrrp, "10.0.0.100/32"), p(own, "2001:db8:7::/64"),
+	})})
 	const dhcp = "ff:ff:ff:ff:ff:ff"
 	tests := []struct {
 		name string
@@ -195,6 +199,7 @@ func TestSourceVerdicts(t *testing.T) {
 }
 
 func TestSwitchVerdicts(t *testing.T) {
+	t.Parallel()
 	const a, b, c = 0, 1, 2
 	other := mac(7)
 	trusted := eswitch.Attrs{Trust: eswitch.Set(true)}
@@ -219,20 +224,32 @@ func TestSwitchVerdicts(t *testing.T) {
 		{"tagged 0", eswitch.Attrs{}, frame(mac(c), mac(a), 0), shot, eswitch.Counters{TxDropped: 1}},
 		{"QinQ", eswitch.Attrs{}, frame(mac(c), mac(a), 10, 20), shot, eswitch.Counters{TxDropped: 1}},
 		{"802.1ad", eswitch.Attrs{}, frame(mac(c), mac(a), 20|0x8000), shot, eswitch.Counters{TxDropped: 1}},
-		{"tagged, unchecked and trusted, with a VLAN", eswitch.Attrs{SpoofCheck: eswitch.Set(false), Trust: eswitch.Set(true)},
-			frame(mac(c), mac(a), 20), shot, eswitch.Counters{TxDropped: 1}},
+		{
+			"tagged, unchecked and trusted, with a VLAN",
+			eswitch.Attrs{SpoofCheck: eswitch.Set(false), Trust: eswitch.Set(true)},
+			frame(mac(c), mac(a), 20), shot,
+			eswitch.Counters{TxDropped: 1},
+		},
 		{"other MAC", eswitch.Attrs{}, frame(mac(b), other), shot, eswitch.Counters{TxSpoofed: 1}},
 		{"other MAC, trusted but checked", trusted, frame(mac(b), other), shot, eswitch.Counters{TxSpoofed: 1}},
 		{"other MAC, unchecked", noCheck, frame(mac(b), other), redirect, eswitch.Counters{TxPackets: 1, TxBytes: 60}},
 		{"link off", eswitch.Attrs{LinkState: eswitch.Set(model.LinkDisable)}, frame(mac(b), mac(a)), shot, eswitch.Counters{TxDropped: 1}},
 		{"no MAC, checked", eswitch.Attrs{MAC: eswitch.Set("00:00:00:00:00:00")}, frame(mac(b), mac(a)), shot, eswitch.Counters{TxSpoofed: 1}},
-		{"as long as the MTU", eswitch.Attrs{MTU: eswitch.Set(1000)}, append(frame(mac(b), mac(a)), make([]byte, 954)...), redirect,
-			eswitch.Counters{TxPackets: 1, TxBytes: 1014}},
-		{"longer than the MTU", eswitch.Attrs{MTU: eswitch.Set(1000)}, append(frame(mac(b), mac(a)), make([]byte, 955)...), shot,
-			eswitch.Counters{TxDropped: 1}},
+		{
+			"as long as the MTU",
+			eswitch.Attrs{MTU: eswitch.Set(1000)},
+			append(frame(mac(b), mac(a)), make([]byte, 954)...), redirect,
+			eswitch.Counters{TxPackets: 1, TxBytes: 1014},
+		},
+		{
+			"longer than the MTU",
+			eswitch.Attrs{MTU: eswitch.Set(1000)},
+			append(frame(mac(b), mac(a)), make([]byte, 955)...), shot,
+			eswitch.Counters{TxDropped: 1},
+		},
 		{"limited", eswitch.Attrs{MaxTxRate: eswitch.Set(100)}, frame(mac(b), mac(a)), redirect, eswitch.Counters{}},
 	}
-	r := newRig(t, 3, func(s *Spec) { s.Attach = AttachClsact })
+	r := newRig(t, 3)
 	r.port(b, 10)
 	r.port(c, 20)
 	for _, tt := range tests {
@@ -250,7 +267,8 @@ func TestSwitchVerdicts(t *testing.T) {
 }
 
 func TestUplinkVerdicts(t *testing.T) {
-	r := newRig(t, 3, func(s *Spec) { s.Attach = AttachClsact })
+	t.Parallel()
+	r := newRig(t, 3)
 	r.port(0, 10)
 	r.port(1, 20)
 	r.port(2, 0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -85,6 +86,11 @@ func (s *Switch) attend(ctx context.Context, n *nic) {
 		p, err = n.settle(ctx)
 	}
 	if ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		logger(n).Debug("NIC is gone", "err", err)
+		s.raise()
 		return
 	}
 	if err != nil {
