@@ -134,8 +134,6 @@ type rawJSON []byte
 
 func (r *rawJSON) appendJSON(b []byte) []byte { return append(b, *r...) }
 
-var emptyList = rawJSON("[]")
-
 // document is an object of unknown shape, such as binding:profile.
 type document map[string]any
 

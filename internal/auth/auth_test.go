@@ -65,7 +65,7 @@ func login(t *testing.T, id http.Handler, user string) string {
 }
 
 func withToken(t string) *http.Request {
-	r := httptest.NewRequest("GET", "/v2.0/networks", nil)
+	r := httptest.NewRequest(http.MethodGet, "/v2.0/networks", nil)
 	if t != "" {
 		r.Header.Set("X-Auth-Token", t)
 	}
@@ -157,26 +157,36 @@ func TestIdentityCalls(t *testing.T) {
 		method, path, body, token, subject string
 		code                               int
 	}{
-		{"GET", "/identity", "", "", "", 300}, {"GET", "/identity/v3", "", "", "", 200}, {"GET", "/identity/v3/", "", "", "", 200},
-		{"GET", "/identity/v3/projects", "", "", "", 401}, {"GET", "/identity/v3/projects", "", demo, "", 200},
-		{"GET", "/identity/v3/nope", "", admin, "", 404}, {"GET", "/identity/v3/projects/demo", "", admin, "", 404},
+		{"GET", "/identity", "", "", "", 300},
+		{"GET", "/identity/v3", "", "", "", 200},
+		{"GET", "/identity/v3/", "", "", "", 200},
+		{"GET", "/identity/v3/projects", "", "", "", 401},
+		{"GET", "/identity/v3/projects", "", demo, "", 200},
+		{"GET", "/identity/v3/nope", "", admin, "", 404},
+		{"GET", "/identity/v3/projects/demo", "", admin, "", 404},
 		{"POST", "/identity/v3/projects", `{"project":{"name":"x"}}`, demo, "", 403},
 		{"POST", "/identity/v3/projects", `{"project":{"name":"x"}}`, admin, "", 201},
 		{"POST", "/identity/v3/projects", `{"project":{"name":"x"}}`, admin, "", 409},
 		{"POST", "/identity/v3/projects", `{"project":{}}`, admin, "", 400},
-		{"GET", "/identity/v3/users", "", demo, "", 403}, {"GET", "/identity/v3/users?name=demo", "", admin, "", 200},
-		{"GET", "/identity/v3/roles", "", admin, "", 200}, {"GET", "/identity/v3/domains/default", "", demo, "", 200},
-		{"GET", "/identity/v3/domains/x", "", demo, "", 404}, {"GET", "/identity/v3/auth/projects", "", demo, "", 200},
+		{"GET", "/identity/v3/users", "", demo, "", 403},
+		{"GET", "/identity/v3/users?name=demo", "", admin, "", 200},
+		{"GET", "/identity/v3/roles", "", admin, "", 200},
+		{"GET", "/identity/v3/domains/default", "", demo, "", 200},
+		{"GET", "/identity/v3/domains/x", "", demo, "", 404},
+		{"GET", "/identity/v3/auth/projects", "", demo, "", 200},
 		{"GET", "/identity/v3/auth/catalog", "", demo, "", 200},
-		{"GET", "/identity/v3/auth/tokens", "", demo, demo, 200}, {"GET", "/identity/v3/auth/tokens", "", demo, admin, 403},
-		{"GET", "/identity/v3/auth/tokens", "", nova, demo, 200}, {"GET", "/identity/v3/auth/tokens", "", nova, "x", 404},
-		{"DELETE", "/identity/v3/auth/tokens", "", demo, demo, 204}, {"GET", "/identity/v3/auth/tokens", "", demo, demo, 401},
+		{"GET", "/identity/v3/auth/tokens", "", demo, demo, 200},
+		{"GET", "/identity/v3/auth/tokens", "", demo, admin, 403},
+		{"GET", "/identity/v3/auth/tokens", "", nova, demo, 200},
+		{"GET", "/identity/v3/auth/tokens", "", nova, "x", 404},
+		{"DELETE", "/identity/v3/auth/tokens", "", demo, demo, 204},
+		{"GET", "/identity/v3/auth/tokens", "", demo, demo, 401},
 	} {
 		if w, _ := ask(id, c.method, c.path, c.body, "X-Auth-Token", c.token, "X-Subject-Token", c.subject); w.Code != c.code {
 			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, w.Code, c.code, w.Body)
 		}
 	}
-	r := httptest.NewRequest("GET", "/identity/v3", nil)
+	r := httptest.NewRequest(http.MethodGet, "/identity/v3", nil)
 	r.RemoteAddr = "192.0.2.1:1"
 	w := httptest.NewRecorder()
 	if id.ServeHTTP(w, r); w.Code != 403 {
@@ -336,6 +346,8 @@ func FuzzDirectory(f *testing.F) {
 	})
 }
 
-var _ Authenticator = NoAuth{}
-var _ Authenticator = (*Identity)(nil)
-var _ Authenticator = (*Keystone)(nil)
+var (
+	_ Authenticator = NoAuth{}
+	_ Authenticator = (*Identity)(nil)
+	_ Authenticator = (*Keystone)(nil)
+)

@@ -9,10 +9,6 @@ import (
 // FakeProject is the project of a request that names none, as in Neutron's noauth.
 const FakeProject = "fake_project_id"
 
-// unusedToken is what clients send that were told to do without authentication
-// (keystoneauth1/noauth.py: openstack --os-auth-type none). It is no token.
-const unusedToken = "notused"
-
 // NoAuth makes every request an admin's. The header X-Project-Id (or X-Tenant-Id)
 // chooses the project; nothing else that the client says of itself is believed.
 type NoAuth struct {
@@ -22,8 +18,8 @@ type NoAuth struct {
 	Tokens *Identity
 }
 
-// noToken is what keystoneauth's auth type "none" (openstackclient, openstacksdk) sends
-// in place of a token.
+// noToken is what clients send that were told to do without authentication
+// (keystoneauth1/noauth.py: openstack --os-auth-type none). It is no token.
 const noToken = "notused"
 
 // Authenticate implements Authenticator.
