@@ -41,7 +41,8 @@ func testNetwork() *model.DHCPNetwork {
 		Hosts: []model.DHCPHost{
 			{PortID: "p5", MAC: redMAC, Addresses: []model.FixedIP{{SubnetID: "s1", IP: ip("10.0.0.5")}}},
 			{PortID: "p6", MAC: twoMAC, HostName: "db", Addresses: []model.FixedIP{
-				{SubnetID: "s6", IP: ip("fd00::6")}, {SubnetID: "s1", IP: ip("10.0.0.6")}, {SubnetID: "s2", IP: ip("10.0.1.6")}}},
+				{SubnetID: "s6", IP: ip("fd00::6")}, {SubnetID: "s1", IP: ip("10.0.0.6")}, {SubnetID: "s2", IP: ip("10.0.1.6")},
+			}},
 			{PortID: "p7", MAC: bareMAC, Addresses: []model.FixedIP{{SubnetID: "s6", IP: ip("fd00::7")}}},
 		},
 	}

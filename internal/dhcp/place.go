@@ -104,7 +104,7 @@ func (p *place) take(home *netlink.Handle, vf VF, portID string) (netlink.Link, 
 		{"move to " + p.name, func() error { return home.LinkSetNsFd(l, int(p.ns)) }},
 	}
 	for _, s := range steps {
-		if err := s.do(); err != nil {
+		if err = s.do(); err != nil {
 			return nil, fmt.Errorf("%s VF %s: %w", s.what, vf.Netdev, err)
 		}
 	}

@@ -108,7 +108,7 @@ func (n *Node) removeUnwanted(name string) error {
 		return nil
 	}
 	if s := n.nets[p.mark.network]; s != nil {
-		if err := s.stop(); err != nil {
+		if err = s.stop(); err != nil {
 			return err
 		}
 	}

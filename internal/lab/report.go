@@ -64,16 +64,6 @@ func (r *Report) judge() {
 	}
 }
 
-// path of that key, if it was measured.
-func (r *Report) path(key string) (Measured, bool) {
-	for _, m := range r.Paths {
-		if m.Key == key && m.Err == "" {
-			return m, true
-		}
-	}
-	return Measured{}, false
-}
-
 func thisMachine() Machine {
 	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version(), CPU: "unknown"}
 	var u unix.Utsname

@@ -254,11 +254,15 @@ func FuzzFromController(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	att := EncodeAttachment(&model.Attachment{PortID: "p", NetworkID: "n", VnicType: "direct", PhysicalNetwork: "x", MAC: "02:00:00:00:00:01", LinkState: 1,
-		Allowed: []model.AllowedSource{{MAC: "02:00:00:00:00:01", Prefix: netip.MustParsePrefix("10.0.0.0/8")}}})
-	net := EncodeDHCPNetwork(&model.DHCPNetwork{NetworkID: "n", PortID: "p", MAC: "02:00:00:00:00:01",
+	att := EncodeAttachment(&model.Attachment{
+		PortID: "p", NetworkID: "n", VnicType: "direct", PhysicalNetwork: "x", MAC: "02:00:00:00:00:01", LinkState: 1,
+		Allowed: []model.AllowedSource{{MAC: "02:00:00:00:00:01", Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
+	})
+	net := EncodeDHCPNetwork(&model.DHCPNetwork{
+		NetworkID: "n", PortID: "p", MAC: "02:00:00:00:00:01",
 		Subnets: []*model.Subnet{{Meta: model.Meta{ID: "s"}, IPVersion: 4, CIDR: netip.MustParsePrefix("10.0.0.0/8")}},
-		Hosts:   []model.DHCPHost{{PortID: "q", MAC: "02:00:00:00:00:02", Options: []model.DHCPOpt{{Name: "6", Value: "1.1.1.1", IPVersion: 4}}}}})
+		Hosts:   []model.DHCPHost{{PortID: "q", MAC: "02:00:00:00:00:02", Options: []model.DHCPOpt{{Name: "6", Value: "1.1.1.1", IPVersion: 4}}}},
+	})
 	add(&fabricv1.FromController{Message: &fabricv1.FromController_Snapshot{Snapshot: &fabricv1.Snapshot{
 		Epoch: "e", Attachments: []*fabricv1.Attachment{att}, DhcpNetworks: []*fabricv1.DHCPNetwork{net},
 	}}})

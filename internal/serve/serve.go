@@ -128,6 +128,6 @@ func HTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 	if err := srv.Shutdown(end); err != nil {
 		_ = srv.Close()
 	}
-	<-stopped
+	<-stopped //nolint:errcheck // it is what Shutdown made it
 	return nil
 }

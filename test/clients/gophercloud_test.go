@@ -50,8 +50,10 @@ func TestGophercloudAcceptance(t *testing.T) {
 		"OS_POOL_NAME=public", "OS_EXTGW_ID="+external,
 		"GOFLAGS=-mod=mod", "CGO_ENABLED=0")
 	for pkg, tests := range acceptance {
-		args := []string{"test", "-count=1", "-timeout=8m", "-json", "-tags", "fixtures acceptance",
-			"-run", "^(" + strings.Join(tests, "|") + ")$", "./internal/acceptance/openstack/networking/v2/" + pkg}
+		args := []string{
+			"test", "-count=1", "-timeout=8m", "-json", "-tags", "fixtures acceptance",
+			"-run", "^(" + strings.Join(tests, "|") + ")$", "./internal/acceptance/openstack/networking/v2/" + pkg,
+		}
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir, cmd.Env = dir, env
 		result, runErr := cmd.CombinedOutput()
