@@ -144,9 +144,6 @@ func (c *collection[T]) ownProject(who *caller, item map[string]any) error {
 	}
 	delete(item, "tenant_id")
 	if !asProject || project == nil {
-		if who.ProjectID == "" {
-			return fault.HTTPBadRequest("Running without keystone AuthN requires that tenant_id is specified")
-		}
 		item["project_id"] = who.ProjectID
 		return nil
 	}
