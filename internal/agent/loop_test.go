@@ -27,7 +27,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig is a host without a controller: tests play its part.
 type rig struct {
 	t     *testing.T
-	sw    *switchtest.Switch
 	loop  *loop
 	table *table
 	box   *outbox
@@ -35,7 +34,7 @@ type rig struct {
 	stop  func()
 }
 
-func newRig(t *testing.T, file string, sw *switchtest.Switch) *rig {
+func newRig(t *testing.T, file string, sw eswitch.Switch) *rig {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	state, s, err := openState(file, "host-1", log)
@@ -46,7 +45,7 @@ func newRig(t *testing.T, file string, sw *switchtest.Switch) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, sw: sw, table: newTable(s), box: newOutbox(), state: state}
+	r := &rig{t: t, table: newTable(s), box: newOutbox(), state: state}
 	r.loop = newLoop(Config{Host: "host-1", PhysicalDeviceMappings: mapping}, sw, state, s, r.table, r.box, log, m)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -63,6 +62,13 @@ func newRig(t *testing.T, file string, sw *switchtest.Switch) *rig {
 
 func (r *rig) ask(revision uint64, atts ...*model.Attachment) {
 	r.t.Helper()
+	r.want(revision, atts...)
+	synctest.Wait()
+}
+
+// want is ask without waiting, for tests with a real clock.
+func (r *rig) want(revision uint64, atts ...*model.Attachment) {
+	r.t.Helper()
 	m := &fabricv1.Snapshot{Epoch: "e1", Revision: revision}
 	for _, a := range atts {
 		m.Attachments = append(m.Attachments, rpc.EncodeAttachment(a))
@@ -70,7 +76,6 @@ func (r *rig) ask(revision uint64, atts ...*model.Attachment) {
 	if err := r.table.snapshot(m); err != nil {
 		r.t.Fatal(err)
 	}
-	synctest.Wait()
 }
 
 // said is the latest report of a port.
