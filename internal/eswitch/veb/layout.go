@@ -46,7 +46,7 @@ func (h home) bpffs() string       { return filepath.Join(h.pinDir, "bpffs") }
 func (h home) pins() string        { return filepath.Join(h.bpffs(), h.name) }
 func (h home) pin(s string) string { return filepath.Join(h.pins(), s) }
 
-// lock excludes other processes from changing anything under the pin directory.
+// lockDir excludes other processes from changing anything under the pin directory.
 func lockDir(pinDir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(pinDir, ".lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {

@@ -21,7 +21,7 @@ var (
 
 // Limits of a Spec.
 const (
-	MaxVFs       = 2048 // PCI function numbers repeat past 256 on a real bus; here the device number is wider
+	MaxVFs       = 256 // what a PCI bus has functions for
 	MinMTU       = 68
 	MaxMTU       = 65521
 	DefaultMTU   = 1500
@@ -51,8 +51,9 @@ type Spec struct {
 	PF  int `json:"pf"`
 	VFs int `json:"vfs"` // 0..MaxVFs
 	MTU int `json:"mtu"` // of the uplink, and the VFs' to begin with; 0 = DefaultMTU
-	// PinDir is a directory of this NIC's or of several NICs. A bpffs is mounted at
-	// PinDir/bpffs unless PinDir is on one already.
+	// PinDir is a directory for this NIC or for several NICs, made if need be. A bpffs
+	// is mounted at PinDir/bpffs, in the mount namespace of the caller, and unmounted
+	// with the last NIC.
 	PinDir string `json:"-"`
 	// Netns is the path of the namespace that the NIC is made in; "" = the calling
 	// thread's at Create and at Open.
