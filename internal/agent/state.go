@@ -153,12 +153,15 @@ func (f *stateFile) load() (saved, error) {
 		s.known = tx.Bucket(bucketMeta).Get(keyKnown) != nil
 		err := tx.Bucket(bucketAttachments).ForEach(func(k, v []byte) error {
 			var m fabricv1.Attachment
-			if err := proto.Unmarshal(v, &m); err != nil {
-				return fmt.Errorf("attachment %q: %w: %w", k, errContent, err)
+			if perr := proto.Unmarshal(v, &m); perr != nil {
+				return fmt.Errorf("attachment %q: %w: %w", k, errContent, perr)
 			}
-			a, err := rpc.DecodeAttachment(&m)
-			if err != nil || a.PortID != string(k) {
-				return fmt.Errorf("attachment %q: %w: %w", k, errContent, err)
+			a, aerr := rpc.DecodeAttachment(&m)
+			if aerr != nil {
+				return fmt.Errorf("attachment %q: %w: %w", k, errContent, aerr)
+			}
+			if a.PortID != string(k) {
+				return fmt.Errorf("attachment %q: %w: it is port %q", k, errContent, a.PortID)
 			}
 			s.attachments[a.PortID] = a
 			return nil
@@ -172,8 +175,11 @@ func (f *stateFile) load() (saved, error) {
 				return fmt.Errorf("network %q: %w: %w", k, errContent, err)
 			}
 			n, decodeErr := rpc.DecodeDHCPNetwork(&m)
-			if decodeErr != nil || n.NetworkID != string(k) {
+			if decodeErr != nil {
 				return fmt.Errorf("network %q: %w: %w", k, errContent, decodeErr)
+			}
+			if n.NetworkID != string(k) {
+				return fmt.Errorf("network %q: %w: it is network %q", k, errContent, n.NetworkID)
 			}
 			s.networks[n.NetworkID] = n
 			return nil

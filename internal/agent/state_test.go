@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"neutrino/internal/model"
 	"neutrino/internal/rpc"
@@ -366,6 +367,48 @@ func TestDHCPWorker(t *testing.T) {
 		wg.Wait()
 		if got, lerr := f.load(); lerr != nil || len(got.networks) != 1 {
 			t.Errorf("the file holds %v, %v", got.networks, lerr)
+		}
+	})
+}
+
+// Whatever a controller sends, the table takes it or leaves it, and what it took can be
+// planned and kept.
+func FuzzTable(f *testing.F) {
+	for _, m := range []*fabricv1.FromController{
+		{Message: &fabricv1.FromController_Snapshot{Snapshot: &fabricv1.Snapshot{Epoch: "e", Attachments: []*fabricv1.Attachment{rpc.EncodeAttachment(attachment(0))}}}},
+		{Message: &fabricv1.FromController_Delta{Delta: &fabricv1.Delta{Revision: 1, RemovedPorts: []string{"port-00"}, DhcpHosts: []*fabricv1.DHCPHosts{{NetworkId: "n1"}}}}},
+	} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	start := &fabricv1.Snapshot{
+		Epoch: "e", Attachments: []*fabricv1.Attachment{rpc.EncodeAttachment(attachment(0)), rpc.EncodeAttachment(attachment(1))},
+		DhcpNetworks: []*fabricv1.DHCPNetwork{rpc.EncodeDHCPNetwork(network("n1", "port-00"))},
+	}
+	observed := oneNIC(2).State()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m fabricv1.FromController
+		if proto.Unmarshal(data, &m) != nil {
+			return
+		}
+		tb := newTable(saved{})
+		if err := tb.snapshot(start); err != nil {
+			t.Fatal(err)
+		}
+		_ = tb.delta(m.GetDelta())
+		_ = tb.snapshot(m.GetSnapshot())
+		view := tb.get()
+		for id, a := range view.Attachments {
+			if err := rpc.CheckAttachment(a); err != nil || a.PortID != id {
+				t.Fatalf("%s: %v", id, err)
+			}
+		}
+		p := Compute(World{Desired: view.Attachments, Observed: observed, Assigned: Assignments{}, Mappings: mapping})
+		if len(p.Verdicts) != len(view.Attachments) {
+			t.Fatalf("%d verdicts for %d ports", len(p.Verdicts), len(view.Attachments))
 		}
 	})
 }
