@@ -121,13 +121,13 @@ func (db *DB) Close() error {
 		db.closed.Store(true)
 		db.cancel()
 		db.work.Wait()
-		if db.client != nil {
+		switch {
+		case db.member != nil && db.client != nil:
+			err = db.member.stop(db.client)
+		case db.client != nil:
 			if cerr := db.client.Close(); cerr != nil && !errors.Is(cerr, context.Canceled) {
 				err = fmt.Errorf("closing the etcd client: %w", cerr)
 			}
-		}
-		if db.member != nil {
-			err = errors.Join(err, db.member.stop())
 		}
 	})
 	return err
@@ -186,7 +186,10 @@ func (db *DB) Check(ctx context.Context) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, db.cfg.RequestTimeout)
 	defer stop()
-	if _, err := db.client.Get(ctx, db.prefix, clientv3.WithKeysOnly(), clientv3.WithLimit(1)); err != nil {
+	_, err := ask(ctx, db, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return db.client.Get(ctx, db.prefix, clientv3.WithKeysOnly(), clientv3.WithLimit(1))
+	})
+	if err != nil {
 		return db.failure("asking etcd", err)
 	}
 	return db.Ready()

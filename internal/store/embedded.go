@@ -49,8 +49,6 @@ type member struct {
 
 	failOnce sync.Once
 	failed   chan struct{}
-	alive    context.Context // ends when it has failed
-	kill     context.CancelFunc
 	reason   string // why it failed; read after failed is closed
 }
 
@@ -58,7 +56,7 @@ type member struct {
 // serves, or an error that says why it does not.
 func startMember(ctx context.Context, cfg Config) (*member, error) {
 	walSegmentOnce.Do(func() { wal.SegmentSizeBytes = walSegment })
-	m := newMember(ctx, cfg)
+	m := newMember(cfg)
 	doing := "starting etcd in " + cfg.DataDir
 	if err := m.lockDir(); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
@@ -78,13 +76,11 @@ func startMember(ctx context.Context, cfg Config) (*member, error) {
 	return m, nil
 }
 
-func newMember(ctx context.Context, cfg Config) *member {
-	m := &member{
+func newMember(cfg Config) *member {
+	return &member{
 		dir: cfg.DataDir, minFree: cfg.MinFreeBytes, failed: make(chan struct{}),
 		log: cfg.Log.With("part", "etcd"),
 	}
-	m.alive, m.kill = context.WithCancel(context.WithoutCancel(ctx))
-	return m
 }
 
 // config of a member that is alone: no peers, so elections are quick and nothing listens.
@@ -171,17 +167,52 @@ func (m *member) fail(reason string) {
 	m.failOnce.Do(func() {
 		m.reason = reason
 		close(m.failed)
-		m.kill()
 		m.log.Error("the embedded etcd has stopped; nothing can be written until the process is restarted", "reason", reason)
 	})
 }
 
-// usable returns an ErrUnavailable when a write should not be tried.
-func (m *member) usable() error {
+func (m *member) hasFailed() bool {
 	select {
 	case <-m.failed:
-		return fmt.Errorf("%w: the embedded etcd has stopped: %s", ErrUnavailable, m.reason)
+		return true
 	default:
+		return false
+	}
+}
+
+// ask does one request to etcd. The embedded etcd is asked in another goroutine, because
+// it runs a request in the asker's: if it fails, the goroutine may end, or wait for ever
+// for a lock that went down with another. Such a goroutine is left behind; the caller is
+// not.
+func ask[T any](ctx context.Context, db *DB, request func(ctx context.Context) (T, error)) (T, error) {
+	if db.member == nil {
+		return request(ctx)
+	}
+	type answer struct {
+		value T
+		err   error
+	}
+	answered := make(chan answer, 1)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		var a answer
+		a.value, a.err = request(ctx)
+		answered <- a
+	}()
+	select {
+	case a := <-answered:
+		return a.value, a.err
+	case <-db.member.failed:
+		var none T
+		return none, db.member.usable()
+	}
+}
+
+// usable returns an ErrUnavailable when a write should not be tried.
+func (m *member) usable() error {
+	if m.hasFailed() {
+		return fmt.Errorf("%w: the embedded etcd has stopped: %s", ErrUnavailable, m.reason)
 	}
 	if m.minFree < 0 {
 		return nil
@@ -196,37 +227,35 @@ func (m *member) usable() error {
 	return nil
 }
 
-// stop stops the member. One that has failed may hang: it is left behind after a while,
-// with its directory locked.
-func (m *member) stop() error {
-	defer m.kill()
+// stop closes the clients and stops the member. One that has failed may hang: it is left
+// behind after a while, with its directory locked.
+func (m *member) stop(clients ...*clientv3.Client) error {
 	if m.etcd == nil {
-		select {
-		case <-m.failed: // StartEtcd may still hold the data
-			return nil
-		default:
+		if !m.hasFailed() { // else StartEtcd may still hold the data
 			m.unlock()
-			return nil
 		}
+		return nil
 	}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
+		for _, c := range clients {
+			// It ends with the error of its own context.
+			_ = c.Close()
+		}
 		m.etcd.Close()
 	}()
-	var patience <-chan time.Time
-	select {
-	case <-m.failed:
-		patience = time.After(stopPatience)
-	default:
-	}
 	select {
 	case <-stopped:
-		m.unlock()
-		return nil
-	case <-patience:
-		return fmt.Errorf("the embedded etcd did not stop within %s after it failed: %s", stopPatience, m.reason)
+	case <-m.failed:
+		select {
+		case <-stopped:
+		case <-time.After(stopPatience):
+			return fmt.Errorf("the embedded etcd did not stop within %s after it failed: %s", stopPatience, m.reason)
+		}
 	}
+	m.unlock()
+	return nil
 }
 
 // lockDir makes the directory and keeps other processes out of it; etcd itself would wait

@@ -203,7 +203,7 @@ func TestSecured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMember(t.Context(), cfg)
+	m := newMember(cfg)
 	c, err := m.config(cfg)
 	if err != nil {
 		t.Fatal(err)

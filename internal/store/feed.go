@@ -36,7 +36,6 @@ type feeder interface {
 type watchState struct {
 	err   error
 	since time.Time
-	ctx   context.Context // of the watch, for nudges
 }
 
 var errReload = errors.New("reload asked for")
@@ -72,6 +71,9 @@ func (db *DB) follow(revision int64) {
 			return
 		}
 		db.watching.Store(&watchState{err: err, since: time.Now()})
+		if db.member != nil && db.member.hasFailed() {
+			return
+		}
 		db.log.Warn("the watch on etcd ended; loading everything again", "after_revision", db.progress.at(), "error", err)
 		if time.Since(began) > lastBackoff {
 			backoff = firstBackoff
@@ -87,7 +89,7 @@ func (db *DB) follow(revision int64) {
 			if err == nil {
 				break
 			}
-			if db.ctx.Err() != nil {
+			if db.ctx.Err() != nil || (db.member != nil && db.member.hasFailed()) {
 				return
 			}
 			db.watching.Store(&watchState{err: err, since: time.Now()})
@@ -109,18 +111,16 @@ func (db *DB) sleep(d time.Duration) bool {
 
 // watch applies every change after revision to the tables. It returns why it ended.
 func (db *DB) watch(revision int64) error {
-	ctx, stop := context.WithCancel(db.ctx)
+	ctx, stop := context.WithCancel(db.watchContext())
 	defer stop()
-	if db.member == nil {
-		// A member cut off from its cluster must say so rather than stay silent.
-		ctx = clientv3.WithRequireLeader(ctx)
-	}
 	events := db.client.Watch(ctx, db.prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1))
-	db.watching.Store(&watchState{since: time.Now(), ctx: ctx})
+	db.watching.Store(&watchState{since: time.Now()})
 	for {
 		select {
 		case <-db.ctx.Done():
 			return db.ctx.Err()
+		case <-db.Failed():
+			return db.member.usable()
 		case <-db.reload:
 			return errReload
 		case r, ok := <-events:
@@ -261,10 +261,22 @@ func (db *DB) split(key []byte) (f feeder, id string) {
 
 // nudge asks etcd to say how far the watch is.
 func (db *DB) nudge(ctx context.Context) {
-	w := db.watching.Load()
-	if w == nil || w.ctx == nil || ctx.Err() != nil {
+	if w := db.watching.Load(); w == nil || w.err != nil {
 		return
 	}
-	// The watch's own context names its stream; errors end the watch, which says so itself.
-	_ = db.client.RequestProgress(w.ctx)
+	// Not the caller's context, but as long: the outgoing metadata name the watch's stream.
+	stream, stop := context.WithCancel(db.watchContext())
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	// What goes wrong with the stream ends the watch, which says so itself.
+	_ = db.client.RequestProgress(stream)
+}
+
+// watchContext is the parent of the contexts of the watch.
+func (db *DB) watchContext() context.Context {
+	if db.member != nil {
+		return db.ctx
+	}
+	// A member cut off from its cluster must say so rather than stay silent.
+	return clientv3.WithRequireLeader(db.ctx)
 }

@@ -45,10 +45,13 @@ func (db *DB) compact(revision int64) error {
 	}
 	ctx, stop := context.WithTimeout(db.ctx, db.cfg.RequestTimeout)
 	defer stop()
-	if _, err := db.client.Compact(ctx, revision); err != nil && !compacted(err) {
-		return err
+	_, err := ask(ctx, db, func(ctx context.Context) (*clientv3.CompactResponse, error) {
+		return db.client.Compact(ctx, revision)
+	})
+	if compacted(err) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // mendSpace frees what it can and takes back the alarm that etcd raised, if that brought
@@ -57,9 +60,11 @@ func (db *DB) compact(revision int64) error {
 func (db *DB) mendSpace() error {
 	ctx, stop := context.WithTimeout(db.ctx, time.Minute)
 	defer stop()
-	if err := db.compact(db.progress.at()); err != nil {
-		return err
-	}
+	_, err := ask(ctx, db, func(ctx context.Context) (struct{}, error) { return struct{}{}, db.freeSpace(ctx) })
+	return err
+}
+
+func (db *DB) freeSpace(ctx context.Context) error {
 	if _, err := db.client.Compact(ctx, db.progress.at(), clientv3.WithCompactPhysical()); err != nil && !compacted(err) {
 		return err
 	}

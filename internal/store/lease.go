@@ -29,7 +29,9 @@ func (db *DB) NewLease(ctx context.Context, ttl time.Duration) (Lease, error) {
 	}
 	defer func() { <-db.slots }()
 	seconds := int64((ttl + time.Second - 1) / time.Second)
-	resp, err := db.client.Grant(ctx, seconds)
+	resp, err := ask(ctx, db, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+		return db.client.Grant(ctx, seconds)
+	})
 	if err != nil {
 		return Lease{}, db.failure("granting a lease", err)
 	}
@@ -52,7 +54,9 @@ func (l Lease) KeepAlive(ctx context.Context) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, l.db.cfg.RequestTimeout)
 	defer stop()
-	_, err := l.db.client.KeepAliveOnce(ctx, l.id)
+	_, err := ask(ctx, l.db, func(ctx context.Context) (*clientv3.LeaseKeepAliveResponse, error) {
+		return l.db.client.KeepAliveOnce(ctx, l.id)
+	})
 	return l.db.failure("keeping a lease alive", err)
 }
 
@@ -66,7 +70,9 @@ func (l Lease) Revoke(ctx context.Context) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, l.db.cfg.RequestTimeout)
 	defer stop()
-	resp, err := l.db.client.Revoke(ctx, l.id)
+	resp, err := ask(ctx, l.db, func(ctx context.Context) (*clientv3.LeaseRevokeResponse, error) {
+		return l.db.client.Revoke(ctx, l.id)
+	})
 	if err != nil {
 		if is(err, rpctypes.ErrGRPCLeaseNotFound) {
 			return nil

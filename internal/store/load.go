@@ -86,7 +86,9 @@ func (db *DB) readPages(ctx context.Context, pages chan<- []loaded) (int64, erro
 	present := db.mem.ReadTxn()
 	from, end := db.prefix, clientv3.GetPrefixRangeEnd(db.prefix)
 	for {
-		resp, err := db.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(loadPage), clientv3.WithRev(revision))
+		resp, err := ask(ctx, db, func(ctx context.Context) (*clientv3.GetResponse, error) {
+			return db.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(loadPage), clientv3.WithRev(revision))
+		})
 		if err != nil {
 			if compacted(err) {
 				return 0, fmt.Errorf("revision %d was compacted while it was read: %w", revision, err)

@@ -110,18 +110,13 @@ func (db *DB) commit(ctx context.Context, tx *Tx) error {
 // send uses the slot that enter took and gives it back.
 func (db *DB) send(ctx context.Context, tx *Tx, cmps []clientv3.Cmp, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
 	defer func() { <-db.slots }()
-	if db.member != nil {
-		// A member that fails now does not answer any more.
-		var stop context.CancelFunc
-		ctx, stop = context.WithCancel(ctx)
-		defer stop()
-		defer context.AfterFunc(db.member.alive, stop)()
-	}
 	if tx.collision != nil {
 		// It cannot succeed: only learn how new etcd is.
 		ops = []clientv3.Op{clientv3.OpGet(db.prefix+claimTable+"/"+tx.collision.Kind+"/"+tx.collision.Key, clientv3.WithKeysOnly())}
 	}
-	return db.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
+	return ask(ctx, db, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return db.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
+	})
 }
 
 // enter takes a slot for a transaction in flight, unless etcd is known to be unusable.
