@@ -15,6 +15,12 @@ import (
 // descriptors, because a measurement must not include anybody's event loop.
 type duplex struct{ a, b int }
 
+// bufBytes is the size of every socket's buffers. Left to themselves they grow
+// differently from one connection to the next, up to megabytes, and what is measured
+// is then how much of them the CPU's cache holds: 0.7 of the direct pair or 1.0,
+// whatever the path. 256 KiB fill every path measured here.
+const bufBytes = 256 << 10
+
 // stall is after how long without a byte a measurement gives up.
 const stall = 2 * time.Second
 
@@ -56,6 +62,8 @@ func prepare(fd int) error {
 	t := unix.NsecToTimeval(stall.Nanoseconds())
 	return errors.Join(
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufBytes),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufBytes),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &t),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &t),
 	)
