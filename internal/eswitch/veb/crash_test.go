@@ -38,16 +38,16 @@ func child() {
 func TestKilledCreateLeavesNothing(t *testing.T) {
 	t.Parallel()
 	h, far := newHost(t), newHost(t)
-	whole := time.Duration(0)
 	partial := 0
 	for try := range 13 {
 		dir := filepath.Join(t.TempDir(), "pin")
 		spec := Spec{Name: "eth6", VFs: 6, PinDir: dir, Netns: h.path, Peer: Peer{Name: "wire", Netns: far.path}}
-		after := whole * time.Duration(try) / 12
-		took, killed := killedCreate(t, spec, after, try == 0)
-		if try == 0 {
-			whole = took
+		// Killed when so many devices are there, lo included.
+		links := func() bool {
+			d, err := h.l.dump(t.Context())
+			return err == nil && len(d.byName) > try
 		}
+		killed := killedCreate(t, spec, links, try == 0)
 		if killed {
 			all, err := List(dir)
 			must(t, err)
@@ -56,7 +56,7 @@ func TestKilledCreateLeavesNothing(t *testing.T) {
 				continue
 			}
 			if _, err := Open("eth6", dir); !errors.Is(err, ErrIncomplete) && !errors.Is(err, ErrNotFound) {
-				t.Errorf("killed after %s, then opened: %v", after, err)
+				t.Errorf("killed at %d devices, then opened: %v", try, err)
 			}
 			if d, err := h.l.dump(t.Context()); err == nil && len(d.byName) > 1 {
 				partial++
@@ -66,7 +66,7 @@ func TestKilledCreateLeavesNothing(t *testing.T) {
 		wantLinks(t, h, "lo")
 		wantLinks(t, far, "lo")
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) || isMounted(t, dir) {
-			t.Errorf("killed after %s: %s is left behind: %v", after, dir, err)
+			t.Errorf("killed at %d devices: %s is left behind: %v", try, dir, err)
 		}
 	}
 	if partial == 0 {
@@ -74,8 +74,8 @@ func TestKilledCreateLeavesNothing(t *testing.T) {
 	}
 }
 
-// killedCreate runs Create in a process and kills it after a time, or lets it end.
-func killedCreate(t *testing.T, s Spec, after time.Duration, whole bool) (took time.Duration, killed bool) {
+// killedCreate runs Create in a process and kills it when now says so, or lets it end.
+func killedCreate(t *testing.T, s Spec, now func() bool, whole bool) (killed bool) {
 	t.Helper()
 	env, err := json.Marshal(struct {
 		Spec
@@ -94,17 +94,19 @@ func killedCreate(t *testing.T, s Spec, after time.Duration, whole bool) (took t
 	if !lines.Scan() {
 		t.Fatalf("the process said nothing: %v", lines.Err())
 	}
-	start := time.Now()
 	if whole {
 		if !lines.Scan() {
 			t.Fatalf("create: %v", cmd.Wait())
 		}
-		took = time.Since(start)
 		must(t, cmd.Wait())
-		return took, false
+		return false
 	}
-	time.Sleep(after) // where it is killed is the point of the test
+	for end := time.Now().Add(10 * time.Second); !now(); {
+		if time.Now().After(end) {
+			break
+		}
+	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	return 0, true
+	return true
 }

@@ -60,7 +60,10 @@ const bitsPerMbit = 1_000_000
 // putClass makes or changes a class; rates are in Mbit/s.
 func (n *nic) putClass(index int, parent, id uint32, rate, ceil int) error {
 	c := netlink.NewHtbClass(netlink.ClassAttrs{LinkIndex: index, Parent: parent, Handle: id},
-		netlink.HtbClassAttrs{Rate: uint64(rate) * bitsPerMbit, Ceil: uint64(ceil) * bitsPerMbit, Quantum: quantum})
+		netlink.HtbClassAttrs{
+			Rate: uint64(rate) * bitsPerMbit, Ceil: uint64(ceil) * bitsPerMbit, Quantum: quantum,
+			Buffer: burst(rate), Cbuffer: burst(ceil),
+		})
 	if err := n.links.ClassReplace(c); err != nil {
 		return fmt.Errorf("set class %x of link %d: %w", id, index, err)
 	}
@@ -163,3 +166,7 @@ func (n *nic) rates(k swNic, vfs []swVf) (rates, error) {
 	}
 	return r, nil
 }
+
+// burst is what a class of so many Mbit/s may send at once, in bytes: 20 ms worth, so
+// that a timer that fires late on a busy host does not cost throughput.
+func burst(mbit int) uint32 { return uint32(max(64<<10, mbit*(bitsPerMbit/8/50))) }
