@@ -46,6 +46,11 @@ type rig struct {
 
 func newRig(t *testing.T, file string, sw eswitch.Switch) *rig {
 	t.Helper()
+	return newRigAudited(t, file, sw, 0)
+}
+
+func newRigAudited(t *testing.T, file string, sw eswitch.Switch, audit time.Duration) *rig {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	state, s, err := openState(file, "host-1", log)
 	if err != nil {
@@ -56,7 +61,7 @@ func newRig(t *testing.T, file string, sw eswitch.Switch) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, table: newTable(s), box: newOutbox(), state: state}
-	r.loop = newLoop(Config{Host: "host-1", PhysicalDeviceMappings: mapping}, sw, state, s, r.table, r.box, log, m)
+	r.loop = newLoop(Config{Host: "host-1", PhysicalDeviceMappings: mapping, AuditInterval: audit}, sw, state, s, r.table, r.box, log, m)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.loop.run(ctx) })

@@ -86,8 +86,7 @@ func TestAgentOnTheSoftwareNIC(t *testing.T) {
 	name, pins := newVEB(t, 6)
 	sw := openVEB(t, name, pins)
 	file := filepath.Join(t.TempDir(), "state.db")
-	r := newRig(t, file, sw)
-	r.loop.audit = 100 * time.Millisecond
+	r := newRigAudited(t, file, sw, 100*time.Millisecond)
 
 	a, b := attachment(0), attachment(1)
 	trusted := true
