@@ -41,7 +41,8 @@ func configCheck() *cobra.Command {
 			if files.none() {
 				return usagef("neutrino config check needs --config-file or --config-dir")
 			}
-			cfg, err := files.load(cmd.ErrOrStderr(), r)
+			cfg, warnings, err := files.load(r)
+			printWarnings(cmd.ErrOrStderr(), warnings)
 			if err != nil {
 				return err
 			}

@@ -49,21 +49,25 @@ func asDaemon(cmd *cobra.Command, name string, d Daemon, r role) {
 		if files.none() {
 			return usagef("neutrino %s needs --config-file or --config-dir", name)
 		}
-		cfg, err := files.load(cmd.ErrOrStderr(), r)
+		cfg, warnings, err := files.load(r)
 		if err != nil {
+			printWarnings(cmd.ErrOrStderr(), warnings)
 			return err
 		}
-		return serve(cmd.Context(), cmd.ErrOrStderr(), cfg, d, r)
+		return serve(cmd.Context(), cmd.ErrOrStderr(), cfg, warnings, d, r)
 	}
 }
 
 // serve sets up the log and tells the service manager, and runs d until ctx ends.
-func serve(ctx context.Context, stderr io.Writer, cfg *config.Config, d Daemon, r role) (err error) {
+func serve(ctx context.Context, stderr io.Writer, cfg *config.Config, warnings []config.Warning, d Daemon, r role) (err error) {
 	log, closeLog, err := newLogger(cfg, stderr, r.name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
+	for _, w := range warnings {
+		log.Warn("this is accepted, but should be put right", "option", w.Name.String(), "at", w.Pos.String(), "because", w.Text)
+	}
 	for _, s := range cfg.Unacted() {
 		log.Warn("this option is known but not acted on", "option", s.Name.String(), "at", s.Pos.String(), "because", s.Reason)
 	}
@@ -91,25 +95,28 @@ func (f *configFiles) flags(cmd *cobra.Command) {
 
 func (f *configFiles) none() bool { return len(f.files) == 0 && f.dir == "" }
 
-// load reads and checks the files for a role. Warnings go to w.
-func (f *configFiles) load(w io.Writer, r role) (*config.Config, error) {
+// load reads and checks the files for a role.
+func (f *configFiles) load(r role) (*config.Config, []config.Warning, error) {
 	paths := f.files
 	if f.dir != "" {
 		more, err := config.InDir(f.dir)
 		if err != nil {
-			return nil, coded{errUsage, err.Error()}
+			return nil, nil, coded{errUsage, err.Error()}
 		}
 		paths = append(append([]string{}, paths...), more...)
 	}
 	cfg, warnings, err := config.Load(paths)
-	for _, x := range warnings {
-		fmt.Fprintf(w, "neutrino: warning: %s\n", x)
-	}
 	if err == nil {
 		err = cfg.Check(r.config)
 	}
 	if err != nil {
-		return nil, coded{errUsage, err.Error()}
+		return nil, warnings, coded{errUsage, err.Error()}
 	}
-	return cfg, nil
+	return cfg, warnings, nil
+}
+
+func printWarnings(w io.Writer, warnings []config.Warning) {
+	for _, x := range warnings {
+		fmt.Fprintf(w, "neutrino: warning: %s\n", x)
+	}
 }

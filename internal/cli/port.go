@@ -22,10 +22,7 @@ var ports = &resource{
 		{"HOST", attribute("binding:host_id")},
 		{"VNIC", attribute("binding:vnic_type")},
 		{"VIF", attribute("binding:vif_type")},
-		{"VF", func(x object) string {
-			profile, _ := x["binding:profile"].(object)
-			return text(profile["pci_slot"])
-		}},
+		{"VF", vf},
 	},
 }
 
@@ -169,6 +166,17 @@ func profileFlags(f *form) {
 			return nil
 		})
 	}
+}
+
+// vf is the VF that was asked for, or the one the host chose.
+func vf(x object) string {
+	for _, attribute := range []string{"binding:profile", "binding:vif_details"} {
+		details, _ := x[attribute].(object)
+		if slot, ok := details["pci_slot"].(string); ok && slot != "" {
+			return slot
+		}
+	}
+	return "-"
 }
 
 func addresses(x object) string {
