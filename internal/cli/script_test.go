@@ -64,6 +64,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			server := newFake()
 			e.Defer(server.Close)
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second under the race detector
 			e.Setenv("NEUTRINO_ENDPOINT", server.URL)
 			return nil
 		},

@@ -60,7 +60,8 @@ func TestRealController(t *testing.T) {
 			Dir:                 "testdata/whole",
 			RequireExplicitExec: true,
 			Setup: func(e *testscript.Env) error {
-				e.Setenv("NEUTRINO_ENDPOINT", fmt.Sprintf("http://127.0.0.1:%d", port))
+				e.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second under the race detector
+			e.Setenv("NEUTRINO_ENDPOINT", fmt.Sprintf("http://127.0.0.1:%d", port))
 				return nil
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
