@@ -48,6 +48,32 @@ func Command() *cobra.Command {
 	return cmd
 }
 
+// complete offers the names of the lab's hosts and instances to the shell.
+func (f *flags) complete(hosts, instances bool) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		n, err := f.names()
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		s, err := Read(n)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var out []string
+		for _, h := range s.Hosts {
+			if hosts {
+				out = append(out, h.Name)
+			}
+		}
+		for _, in := range s.Instances {
+			if instances {
+				out = append(out, in.Name)
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 // show prints v in the form that -o asks for; table draws it for people.
 func show(cmd *cobra.Command, v any, table func(w io.Writer, color bool)) error {
 	format := "table"
@@ -204,6 +230,9 @@ func bootCommand(f *flags) *cobra.Command {
 	cmd.Flags().StringVar(&o.PortID, "port", "", "existing port, by id")
 	cmd.Flags().BoolVar(&o.NoDHCP, "no-dhcp", false, "leave eth0 without an address")
 	_ = cmd.MarkFlagRequired("host")
+	_ = cmd.RegisterFlagCompletionFunc("host", func(c *cobra.Command, _ []string, to string) ([]string, cobra.ShellCompDirective) {
+		return f.complete(true, false)(c, nil, to)
+	})
 	cmd.MarkFlagsOneRequired("network", "port")
 	cmd.MarkFlagsMutuallyExclusive("network", "port")
 	return cmd
@@ -212,6 +241,7 @@ func bootCommand(f *flags) *cobra.Command {
 func killCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use: "kill NAME", Short: "End an instance; its VF goes back to the host", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: f.complete(false, true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := f.names()
 			if err != nil {
@@ -225,6 +255,7 @@ func killCommand(f *flags) *cobra.Command {
 func execCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "exec HOST|INSTANCE -- COMMAND [ARG]...", Short: "Execute a command inside a host or an instance", Args: cobra.MinimumNArgs(2),
+		ValidArgsFunction: f.complete(true, true),
 		RunE: func(_ *cobra.Command, args []string) error {
 			n, err := f.names()
 			if err != nil {
