@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -102,6 +103,7 @@ func (p *process) run(ctx context.Context, l net.Listener, h http.Handler) error
 	g.Go(func() error { return serve.HTTP(ctx, l, h) })
 	g.Go(func() error { return p.fab.Run(ctx) })
 	g.Go(func() error { return p.svc.RunScheduler(ctx) })
+	g.Go(func() error { return p.watchStore(ctx) })
 	if address := p.cfg.Metrics.Listen; address != "" {
 		ml, err := serve.Listen(ctx, address, nil)
 		if err != nil {
@@ -115,6 +117,20 @@ func (p *process) run(ctx context.Context, l net.Listener, h http.Handler) error
 		p.o.Ready(l.Addr().String())
 	}
 	return g.Wait()
+}
+
+// errStoreFailed ends the process: only a new one can open the embedded etcd again.
+var errStoreFailed = errors.New("the embedded etcd has stopped for good; its log says why")
+
+// watchStore ends the process when the embedded etcd has failed. An etcd outside that
+// does not answer is waited for instead.
+func (p *process) watchStore(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.db.Failed():
+		return errStoreFailed
+	}
 }
 
 // ready says whether the controller can do its work now.
