@@ -29,7 +29,7 @@ func TestRealController(t *testing.T) {
 	port := free.Addr().(*net.TCPAddr).Port
 	free.Close()
 	own := filepath.Join(dir, "own.conf")
-	text := fmt.Sprintf("[DEFAULT]\nstate_path = %s\nbind_port = %d\n[fabric]\nlisten = unix://%s/fabric.sock\n", dir, port, dir)
+	text := fmt.Sprintf("[DEFAULT]\nstate_path = %s\nbind_port = %d\n[fabric]\nlisten = unix://%s/fabric.sock\n[identity]\nenabled = true\n", dir, port, dir)
 	if err := os.WriteFile(own, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +61,13 @@ func TestRealController(t *testing.T) {
 			RequireExplicitExec: true,
 			Setup: func(e *testscript.Env) error {
 				e.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second under the race detector
-			e.Setenv("NEUTRINO_ENDPOINT", fmt.Sprintf("http://127.0.0.1:%d", port))
-				return nil
+				endpoint := fmt.Sprintf("http://127.0.0.1:%d", port)
+				e.Setenv("NEUTRINO_ENDPOINT", endpoint)
+				e.Setenv("IDENTITY", endpoint+"/identity/v3")
+				clouds := fmt.Sprintf("clouds:\n  lab:\n    region_name: RegionOne\n    auth:\n      auth_url: %s/identity/v3\n"+
+					"      username: demo\n      password: secret\n      project_name: demo\n"+
+					"      user_domain_name: Default\n      project_domain_name: Default\n", endpoint)
+				return os.WriteFile(filepath.Join(e.WorkDir, "clouds.yaml"), []byte(clouds), 0o600)
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 		})
