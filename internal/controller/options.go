@@ -98,17 +98,18 @@ func authenticator(c *config.Config, id *auth.Identity) (auth.Authenticator, err
 	}
 	client.Transport = transport
 	ks, err := auth.NewKeystone(auth.KeystoneOptions{
-		AuthURL:            k.AuthURL,
-		WWWAuthenticateURI: k.WWWAuthenticateURI,
-		Username:           k.Username,
-		Password:           k.Password,
-		UserDomain:         k.UserDomainName,
-		ProjectName:        k.ProjectName,
-		ProjectDomain:      k.ProjectDomainName,
-		TokenCacheTime:     k.TokenCacheTime,
-		ServiceTokenRoles:  k.ServiceTokenRoles,
-		Timeout:            k.HTTPConnectTimeout,
-		Client:             client,
+		AuthURL:              k.AuthURL,
+		WWWAuthenticateURI:   k.WWWAuthenticateURI,
+		Username:             k.Username,
+		Password:             k.Password,
+		UserDomain:           k.UserDomainName,
+		ProjectName:          k.ProjectName,
+		ProjectDomain:        k.ProjectDomainName,
+		TokenCacheTime:       k.TokenCacheTime,
+		ServiceTokenRoles:    k.ServiceTokenRoles,
+		ServiceRolesRequired: k.ServiceRolesNeeded,
+		Timeout:              k.HTTPConnectTimeout,
+		Client:               client,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("[keystone_authtoken]: %w", err)
