@@ -98,8 +98,18 @@ func (b *booting) all(ctx context.Context) error {
 
 // pickVF chooses a VF that nobody has, as Nova's PCI tracker does. On the network node
 // it looks from the other end than the agent, which takes VFs there by itself.
-func (b *booting) pickVF(context.Context) error {
+func (b *booting) pickVF(ctx context.Context) error {
 	taken := map[int]bool{}
+	ports, err := b.api.Ports(ctx, "")
+	if err != nil {
+		return err
+	}
+	slots := map[any]bool{} // of ports that are bound here without us, as the agent chose
+	for _, p := range ports {
+		if p.HostID == b.h.Name {
+			slots[p.Profile["pci_slot"]], slots[p.VIFDetails["pci_slot"]] = true, true
+		}
+	}
 	for _, x := range b.s.Instances {
 		if x.Host == b.h.Name {
 			taken[x.VF] = true
@@ -110,7 +120,7 @@ func (b *booting) pickVF(context.Context) error {
 		if b.h.DHCP {
 			vf = b.s.VFs - 1 - i
 		}
-		if taken[vf] || !hasLink(b.n.Namespace(b.h.Name), vfName(vf)) {
+		if taken[vf] || slots[veb.VFSlot(b.h.PF, vf)] || !hasLink(b.n.Namespace(b.h.Name), vfName(vf)) {
 			continue
 		}
 		b.in.VF, b.in.PCISlot = vf, veb.VFSlot(b.h.PF, vf)
