@@ -23,8 +23,6 @@ const (
 	VIFHWVEB           = "hw_veb"
 	VIFHostdevPhysical = "hostdev_physical"
 	VIFOVS             = "ovs"
-	VIFMlnxDirect      = "mlnx_direct"
-	VIFHostdev         = "hostdev"
 )
 
 // Device owners with a meaning to neutrino.
