@@ -124,3 +124,15 @@ func TestAttrSaysWhichOfThreeItIs(t *testing.T) {
 		}
 	}
 }
+
+func TestVFHasItsOwnBaselineOrTheCommonOne(t *testing.T) {
+	var v VF
+	if todo, _ := Diff(Baseline(), v.BaselineAttrs()); !todo.Empty() {
+		t.Errorf("a VF without a baseline of its own differs from the common one in %+v", todo)
+	}
+	v.Baseline = Baseline()
+	v.Baseline.MAC = Set("02:00:00:00:00:01")
+	if todo, _ := Diff(Baseline(), v.BaselineAttrs()); !todo.MAC.IsSet() || todo.VLAN.IsSet() {
+		t.Errorf("the VF's own baseline is not what it is compared with: %+v", todo)
+	}
+}

@@ -71,6 +71,18 @@ type VF struct {
 	Driver   string
 	Attrs    Attrs
 	Counters Counters
+	// Baseline is what this VF carries when it belongs to nobody, where that differs
+	// from [Baseline]: a driver that shows the VF's own address as the administrative
+	// one never reads back 00:00:00:00:00:00. Zero = [Baseline]; see BaselineAttrs.
+	Baseline Attrs
+}
+
+// BaselineAttrs is what the VF carries when it belongs to nobody.
+func (v *VF) BaselineAttrs() Attrs {
+	if v.Baseline.Empty() {
+		return Baseline()
+	}
+	return v.Baseline
 }
 
 // Attrs are the attributes of a VF. As an observation every attribute is Set or
@@ -87,6 +99,14 @@ type Attrs struct {
 	// Allowed is the list of sources checked while SpoofCheck is on. A NIC without
 	// IP checks reports Unsupported. Sorted; see SortAllowed.
 	Allowed Attr[[]model.AllowedSource]
+}
+
+// Counting is a Switch whose Observe leaves the counters out, because the NIC asks its
+// firmware for each of them.
+type Counting interface {
+	// Counters reads the counters of every VF that has some. A PF that cannot be read
+	// is left out and named in the error; the others are returned beside it.
+	Counters(ctx context.Context) (map[VFID]Counters, error)
 }
 
 // Change asks for attributes of one VF.
