@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/bbolt"
 
 	"neutrino/internal/eswitch"
 	"neutrino/internal/model"
@@ -54,6 +55,8 @@ type VF struct {
 	Index   int
 	PCISlot string
 	Netdev  string // its name in the agent's namespace, or the last one it had there
+	// Generation of the assignment; see [Assignment].
+	Generation uint64
 }
 
 // FindVF says which VF carries a port; ok is false while none was read back as
@@ -64,10 +67,11 @@ type FindVF func(portID string) (vf VF, ok bool)
 type Option func(*options)
 
 type options struct {
-	log  *slog.Logger
-	reg  prometheus.Registerer
-	dhcp func(FindVF) (DHCPServer, error)
-	up   func()
+	log   *slog.Logger
+	reg   prometheus.Registerer
+	dhcp  func(FindVF) (DHCPServer, error)
+	up    func()
+	plugs func(*bbolt.DB, Ports) (Plugs, error)
 }
 
 // WithLogger sets the logger; the default is slog.Default().
@@ -118,6 +122,12 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 	t, box := newTable(s), newOutbox()
 	lp := newLoop(cfg, sw, state, s, t, box, o.log, m)
 	parts := []func(context.Context){lp.run}
+	if o.plugs != nil {
+		if lp.plugs, err = o.plugs(state.db, lp); err != nil {
+			return fmt.Errorf("agent: start the plug engine: %w", err)
+		}
+		parts = append(parts, lp.plugs.Run)
+	}
 	if cfg.DHCP {
 		server, derr := o.dhcp(lp.find)
 		if derr != nil {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,12 +25,14 @@ type board struct {
 	managed []vf          // those of mapped PFs that are not excluded, in order of PF and index
 	phys    map[string]map[string]bool
 	refusal map[string]string // port -> why it has no VF
+
+	generation uint64 // the last one given
 }
 
 func newBoard(w World) *board {
 	b := &board{
 		w: w, pfs: map[string]*eswitch.PF{}, bySlot: map[string]vf{},
-		phys: map[string]map[string]bool{}, refusal: map[string]string{},
+		phys: map[string]map[string]bool{}, refusal: map[string]string{}, generation: w.Generation,
 	}
 	mapped := map[string]bool{}
 	for phys, pfs := range w.Mappings {
@@ -73,6 +76,7 @@ func (b *board) assign() Assignments {
 	ports := slices.Sorted(maps.Keys(b.w.Desired))
 	give := func(port string, v vf) {
 		a := Assignment{PortID: port, PF: v.ID.PF, Index: v.ID.Index, PCISlot: v.PCISlot, Netdev: v.Netdev}
+		a.Generation = b.tenure(port, v.PCISlot)
 		if a.Netdev == "" {
 			a.Netdev = b.netdev(v.PCISlot)
 		}
@@ -112,6 +116,20 @@ func (b *board) assign() Assignments {
 	return out
 }
 
+// tenure is the generation under which a port has a VF: that of its record, of what is
+// plugged for it where the record was lost, else a new one.
+func (b *board) tenure(port, slot string) uint64 {
+	if a, ok := b.w.Assigned[port]; ok && a.PCISlot == slot && a.Generation != 0 {
+		return a.Generation
+	}
+	if p, ok := b.w.Plugged[slot]; ok && p.PortID == port && p.Generation > b.generation {
+		b.generation = p.Generation
+		return p.Generation
+	}
+	b.generation++
+	return b.generation
+}
+
 // netdev returns the name that the record has for a VF whose netdev is away.
 func (b *board) netdev(slot string) string {
 	for _, a := range b.w.Assigned {
@@ -136,7 +154,7 @@ func (b *board) keep(port string, out Assignments, taken map[string]string, give
 		a.PortID = port
 		out[port] = a
 		taken[a.PCISlot] = port
-	case seen && b.phys[att.PhysicalNetwork][v.ID.PF]:
+	case seen && b.phys[att.PhysicalNetwork][v.ID.PF] && !b.heldFor(a.PCISlot, port, true):
 		give(port, v)
 	}
 }
@@ -160,8 +178,18 @@ func (b *board) asked(att *model.Attachment, taken map[string]string) (vf, strin
 		return vf{}, fmt.Sprintf("VF %s is on %s, which is not on physical network %s", att.PCISlot, v.ID.PF, att.PhysicalNetwork)
 	case taken[att.PCISlot] != "":
 		return vf{}, fmt.Sprintf("VF %s belongs to port %s", att.PCISlot, taken[att.PCISlot])
+	case b.plugged(att.PCISlot):
+		p := b.w.Plugged[att.PCISlot]
+		return vf{}, fmt.Sprintf("VF %s is still plugged into %s for port %s", att.PCISlot, p.By, p.PortID)
 	}
 	return v, ""
+}
+
+// heldFor reports whether the VF is plugged, and not for this port. own allows what is
+// plugged for the port itself.
+func (b *board) heldFor(slot, port string, own bool) bool {
+	p, ok := b.w.Plugged[slot]
+	return ok && (!own || p.PortID != port)
 }
 
 // carrying finds the VF that has the port's identity already although the record does
@@ -170,41 +198,63 @@ func (b *board) carrying(att *model.Attachment, taken map[string]string) (vf, bo
 	for _, v := range b.managed {
 		mac, _ := v.Attrs.MAC.Get()
 		vlan, _ := v.Attrs.VLAN.Get()
-		if mac == att.MAC && vlan == att.VLAN && taken[v.PCISlot] == "" && b.phys[att.PhysicalNetwork][v.ID.PF] {
+		if mac == att.MAC && vlan == att.VLAN && taken[v.PCISlot] == "" && b.phys[att.PhysicalNetwork][v.ID.PF] &&
+			!b.heldFor(v.PCISlot, att.PortID, b.w.Generation == 0) {
 			return v, true
 		}
 	}
 	return vf{}, false
 }
 
-// free chooses a VF that belongs to nobody: on a PF with carrier, then on the PF with
-// the most free VFs, then one whose netdev is at hand, then the lowest.
+// free chooses a VF that belongs to nobody: on a PF with carrier, then on the NUMA node
+// that the port asks for, then on the PF with the most free VFs; of that PF one whose
+// netdev is at hand, then the lowest.
 func (b *board) free(att *model.Attachment, taken map[string]string) (vf, bool) {
 	byPF := map[string][]vf{}
 	for _, v := range b.managed {
-		if b.phys[att.PhysicalNetwork][v.ID.PF] && taken[v.PCISlot] == "" && available(v) {
+		if b.phys[att.PhysicalNetwork][v.ID.PF] && taken[v.PCISlot] == "" && b.available(v) {
 			byPF[v.ID.PF] = append(byPF[v.ID.PF], v)
 		}
 	}
-	best := ""
-	for _, pf := range slices.Sorted(maps.Keys(byPF)) {
-		if best == "" || (b.pfs[pf].Carrier && !b.pfs[best].Carrier) ||
-			(b.pfs[pf].Carrier == b.pfs[best].Carrier && len(byPF[pf]) > len(byPF[best])) {
-			best = pf
-		}
-	}
-	if best == "" {
+	if len(byPF) == 0 {
 		return vf{}, false
 	}
-	if i := slices.IndexFunc(byPF[best], func(v vf) bool { return v.Netdev != "" }); i >= 0 {
-		return byPF[best][i], true
+	better := func(x, y string) int { // < 0: x is the better PF
+		return cmp.Or(
+			yes(b.pfs[y].Carrier)-yes(b.pfs[x].Carrier),
+			yes(b.local(att, y))-yes(b.local(att, x)),
+			len(byPF[y])-len(byPF[x]),
+			strings.Compare(x, y),
+		)
 	}
-	return byPF[best][0], true
+	best := byPF[slices.MinFunc(slices.Collect(maps.Keys(byPF)), better)]
+	if i := slices.IndexFunc(best, func(v vf) bool { return v.Netdev != "" }); i >= 0 {
+		return best[i], true
+	}
+	return best[0], true
+}
+
+// local reports whether the PF sits on the NUMA node that the port asks for.
+func (b *board) local(att *model.Attachment, pf string) bool {
+	return att.NUMANode != nil && b.pfs[pf].NUMANode == *att.NUMANode
+}
+
+func yes(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // available reports whether a VF that no port has can be given out: it is clean, and no
-// guest holds it. One bound to vfio-pci in advance has no netdev and is available.
-func available(v vf) bool { return clean(v) && (v.Netdev != "" || v.Driver == "vfio-pci") }
+// guest holds it. One bound to vfio-pci in advance, or to no driver, has no netdev and is
+// available unless somebody is found to use it.
+func (b *board) available(v vf) bool {
+	if !clean(v) || b.plugged(v.PCISlot) || b.w.Foreign[v.PCISlot] != "" {
+		return false
+	}
+	return v.Netdev != "" || v.Driver == "vfio-pci" || v.Driver == ""
+}
 
 func (b *board) noneFree(phys string, taken map[string]string) string {
 	if len(b.phys[phys]) == 0 {

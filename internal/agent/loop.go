@@ -39,7 +39,7 @@ type loop struct {
 
 	// Of the goroutine that runs the loop.
 	written    map[string]*model.Attachment // as in the file
-	assigned   Assignments                  // as in the file
+	holdings                                // as in the file
 	holds      map[eswitch.VFID]*hold
 	known      map[string]model.PortReport // last verdict per port
 	carries    map[eswitch.VFID]string     // what each VF was last read back as: a port, or "" = clean
@@ -47,9 +47,13 @@ type loop struct {
 	retryAt    time.Time                   // zero = nothing to retry
 	lastLook   time.Time
 	afterPlan  func(Plan) // tests
+	plugs      Plugs      // nil = there is no plug engine
+	users      map[string]usage
 	mu         sync.Mutex
 	found      map[string]VF
 	foundWake  chan struct{} // capacity 1
+	states     map[string]PortState
+	next       chan struct{} // closed, and made anew, when states change
 	deviceUsed atomic.Int64
 }
 
@@ -57,9 +61,10 @@ func newLoop(cfg Config, sw eswitch.Switch, state *stateFile, s saved, t *table,
 	l := &loop{
 		host: cfg.Host, mappings: cfg.PhysicalDeviceMappings, excluded: map[string]bool{}, audit: cfg.AuditInterval,
 		sw: sw, state: state, table: t, outbox: o, log: log, metrics: m,
-		written: maps.Clone(t.get().Attachments), assigned: s.assigned,
+		written: maps.Clone(t.get().Attachments), holdings: s.holdings,
 		holds: map[eswitch.VFID]*hold{}, known: map[string]model.PortReport{}, carries: map[eswitch.VFID]string{},
 		found: map[string]VF{}, foundWake: make(chan struct{}, 1),
+		states: map[string]PortState{}, next: make(chan struct{}), users: map[string]usage{},
 	}
 	if l.assigned == nil {
 		l.assigned = Assignments{}
@@ -82,6 +87,10 @@ func (l *loop) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var eventDue time.Time
+	var plugged <-chan struct{}
+	if l.plugs != nil {
+		plugged = l.plugs.Changed()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -95,6 +104,8 @@ func (l *loop) run(ctx context.Context) {
 				continue
 			}
 			l.metrics.passes.WithLabelValues("event").Inc()
+		case <-plugged:
+			l.metrics.passes.WithLabelValues("plug").Inc()
 		case <-timer.C:
 			l.metrics.passes.WithLabelValues("timer").Inc()
 		}
@@ -131,6 +142,9 @@ func (l *loop) pass(ctx context.Context) {
 		l.blind = 0
 	}
 	l.publish(p, ok)
+	if ok && l.plugs != nil && len(p.plan.Release) > 0 && p.fileErr == nil {
+		l.plugs.Release(p.plan.Release)
+	}
 	l.lastLook = time.Now()
 	l.metrics.passSeconds.Observe(time.Since(start).Seconds())
 }
@@ -159,6 +173,12 @@ func (l *loop) publish(p *pass, observed bool) {
 	l.outbox.replace(reports)
 	l.metrics.gauges(reports)
 	l.deviceUsed.Store(int64(len(l.assigned)))
+	states := p.portStates(reports)
+	l.mu.Lock()
+	l.states = states
+	close(l.next)
+	l.next = make(chan struct{})
+	l.mu.Unlock()
 	if !observed {
 		return
 	}

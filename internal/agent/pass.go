@@ -43,6 +43,7 @@ type pass struct {
 	desired Desired
 	plan    Plan
 	tried   map[eswitch.VFID]attempt
+	foreign map[string]string // PCI slot -> who uses it, "" = looked, nobody
 	lookErr error
 	fileErr error
 }
@@ -69,9 +70,7 @@ func (p *pass) rounds(ctx context.Context) bool {
 			p.log.Error("cannot read the embedded switch", "error", err)
 			return false
 		}
-		p.plan = Compute(World{
-			Desired: p.desired.Attachments, Observed: state, Assigned: p.assigned, Mappings: p.mappings, Excluded: p.excluded,
-		})
+		p.plan = p.compute(ctx, state)
 		if p.afterPlan != nil {
 			p.afterPlan(p.plan)
 		}
@@ -93,6 +92,38 @@ func (p *pass) rounds(ctx context.Context) bool {
 	return true
 }
 
+// compute plans, and looks who uses the VFs about which the plan would else only assume
+// that nobody does. What belongs to somebody without our doing is left alone.
+func (p *pass) compute(ctx context.Context, state eswitch.State) Plan {
+	w := World{
+		Desired: p.desired.Attachments, Observed: state, Assigned: p.assigned, Mappings: p.mappings, Excluded: p.excluded,
+		Returning: p.returning, Generation: p.generation, Foreign: p.foreign,
+	}
+	if p.plugs == nil {
+		return Compute(w)
+	}
+	w.Plugged = p.plugs.Plugged()
+	for {
+		plan := Compute(w)
+		news := false
+		for _, slot := range plan.Strangers {
+			if _, looked := p.foreign[slot]; looked {
+				continue
+			}
+			user := p.user(ctx, slot)
+			if p.foreign == nil {
+				p.foreign = map[string]string{}
+			}
+			p.foreign[slot] = user
+			news = news || user != ""
+		}
+		if !news {
+			return plan
+		}
+		w.Foreign = p.foreign
+	}
+}
+
 func (p *pass) observe(ctx context.Context) (eswitch.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, deviceDeadline)
 	defer cancel()
@@ -106,18 +137,19 @@ func (p *pass) observe(ctx context.Context) (eswitch.State, error) {
 // refuses, VFs are still taken from those who must not have them, and ports the file
 // knows are still kept right.
 func (p *pass) record() {
-	if maps.Equal(p.assigned, p.plan.Assigned) && maps.Equal(p.written, p.desired.Attachments) {
+	next := holdings{assigned: p.plan.Assigned, returning: p.plan.Returning, generation: p.plan.Generation}
+	if p.holdings.equal(next) && maps.Equal(p.written, p.desired.Attachments) {
 		return
 	}
 	start := time.Now()
-	p.fileErr = p.state.record(p.written, p.desired.Attachments, p.assigned, p.plan.Assigned)
+	p.fileErr = p.state.record(p.written, p.desired.Attachments, p.holdings, next)
 	p.metrics.stateSeconds.Observe(time.Since(start).Seconds())
 	if p.fileErr != nil {
 		p.log.Error("cannot record what is about to be done", "error", p.fileErr)
 		p.retry(time.Now().Add(time.Second))
 		return
 	}
-	p.written, p.assigned = p.desired.Attachments, p.plan.Assigned
+	p.written, p.holdings = p.desired.Attachments, next
 }
 
 func (p *pass) retry(at time.Time) {

@@ -19,6 +19,9 @@ type Assignment struct {
 	Index   int    `json:"index"`
 	PCISlot string `json:"pci_slot"`
 	Netdev  string `json:"netdev,omitempty"` // the last name it had in the agent's namespace
+	// Generation fences: it is larger than that of any earlier assignment of the host,
+	// so a release that names an older one comes too late and does nothing.
+	Generation uint64 `json:"generation"`
 }
 
 // Assignments are keyed by port id. No two name the same VF.
@@ -31,6 +34,11 @@ type World struct {
 	Assigned Assignments
 	Mappings map[string][]string // physical network -> PFs
 	Excluded map[string]bool     // PCI slots of VFs that are not the agent's
+
+	Plugged    map[string]Plugged   // by PCI slot
+	Returning  map[string]Returning // by PCI slot
+	Foreign    map[string]string    // PCI slot -> who uses the VF without our doing
+	Generation uint64               // the last one given
 }
 
 // Kind of a Step.
@@ -64,8 +72,15 @@ type Verdict struct {
 
 // Plan is what leads from the observed towards the desired state.
 type Plan struct {
-	// Assigned must be on disk before the first step.
-	Assigned Assignments
+	// Assigned, Returning and Generation must be on disk before the first step.
+	Assigned   Assignments
+	Returning  map[string]Returning
+	Generation uint64
+	// Release lists PCI slots of VFs to be unplugged: their port has them no longer.
+	Release []string
+	// Strangers lists PCI slots about which the plan assumes that nobody uses the VF
+	// unknown to us; see World.Foreign.
+	Strangers []string
 	// Returns run before Programs: an identity is taken away before it is given anew.
 	Returns  []Step
 	Programs []Step
@@ -78,15 +93,18 @@ type Plan struct {
 func Compute(w World) Plan {
 	b := newBoard(w)
 	p := Plan{Assigned: b.assign(), Verdicts: make(map[string]Verdict, len(w.Desired))}
+	p.Generation = b.generation
 	owner := make(map[string]string, len(p.Assigned)) // PCI slot -> port
 	for port, a := range p.Assigned {
 		owner[a.PCISlot] = port
 	}
 	for _, v := range b.managed {
-		if owner[v.PCISlot] == "" && !clean(v) {
+		if owner[v.PCISlot] == "" && !clean(v) && w.Foreign[v.PCISlot] == "" {
 			p.Returns = append(p.Returns, returnStep(v, ""))
 		}
 	}
+	p.Returning = b.returning(p.Assigned, owner)
+	p.Release = b.release(p.Assigned)
 	for _, port := range slices.Sorted(maps.Keys(w.Desired)) {
 		att := w.Desired[port]
 		a, ok := p.Assigned[port]
@@ -104,6 +122,7 @@ func Compute(w World) Plan {
 			p.Programs = append(p.Programs, *step)
 		}
 	}
+	p.Strangers = b.strangers(&p)
 	return p
 }
 
@@ -144,7 +163,7 @@ func (b *board) port(att *model.Attachment, a Assignment, owner map[string]strin
 		Describe: fmt.Sprintf("program VF %d of %s (%s) for port %s: %s", v.ID.Index, v.ID.PF, v.PCISlot, att.PortID, list(todo)),
 	}
 	if clean(v) {
-		s.Undo = eswitch.Change{VF: v.ID, Attrs: eswitch.Baseline()}
+		s.Undo = eswitch.Change{VF: v.ID, Attrs: v.BaselineAttrs()}
 	}
 	return &s, verdict
 }
@@ -167,7 +186,7 @@ func (b *board) carrier(att *model.Attachment, own vf, owner map[string]string) 
 }
 
 func returnStep(v vf, waits string) Step {
-	todo, _ := eswitch.Diff(eswitch.Baseline(), v.Attrs)
+	todo, _ := eswitch.Diff(v.BaselineAttrs(), v.Attrs)
 	return Step{
 		Kind: Return, PortID: waits, Do: eswitch.Change{VF: v.ID, Attrs: todo},
 		Describe: fmt.Sprintf("return VF %d of %s (%s) to the baseline: %s", v.ID.Index, v.ID.PF, v.PCISlot, list(todo)),
@@ -176,7 +195,7 @@ func returnStep(v vf, waits string) Step {
 
 // clean reports whether the VF carries nobody's attributes.
 func clean(v vf) bool {
-	todo, _ := eswitch.Diff(eswitch.Baseline(), v.Attrs)
+	todo, _ := eswitch.Diff(v.BaselineAttrs(), v.Attrs)
 	return todo.Empty()
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -31,9 +32,11 @@ var (
 	bucketAttachments = []byte("attachments") // port id -> fabricv1.Attachment
 	bucketNetworks    = []byte("networks")    // network id -> fabricv1.DHCPNetwork
 	bucketAssignments = []byte("assignments") // port id -> Assignment as JSON
+	bucketReturning   = []byte("returning")   // PCI slot -> Returning as JSON
 	keyFormat         = []byte("format")
 	keyHost           = []byte("host")
-	keyKnown          = []byte("known") // present once a desired state was received
+	keyKnown          = []byte("known")      // present once a desired state was received
+	keyGeneration     = []byte("generation") // the last one given, big-endian
 )
 
 // saved is what the file holds.
@@ -41,7 +44,18 @@ type saved struct {
 	known       bool
 	attachments map[string]*model.Attachment
 	networks    map[string]*model.DHCPNetwork
-	assigned    Assignments
+	holdings
+}
+
+// holdings are the VFs that ports have or had.
+type holdings struct {
+	assigned   Assignments
+	returning  map[string]Returning
+	generation uint64
+}
+
+func (h holdings) equal(o holdings) bool {
+	return h.generation == o.generation && maps.Equal(h.assigned, o.assigned) && maps.Equal(h.returning, o.returning)
 }
 
 // stateFile keeps what the host needs to come up without a controller. Every write is
@@ -127,7 +141,7 @@ func (f *stateFile) prepare(host string) error {
 		if err != nil {
 			return fmt.Errorf("prepare state file %s: %w", f.path, err)
 		}
-		for _, name := range [][]byte{bucketAttachments, bucketNetworks, bucketAssignments} {
+		for _, name := range [][]byte{bucketAttachments, bucketNetworks, bucketAssignments, bucketReturning} {
 			if _, err = tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("prepare state file %s: %w", f.path, err)
 			}
@@ -148,7 +162,10 @@ func (f *stateFile) prepare(host string) error {
 }
 
 func (f *stateFile) load() (saved, error) {
-	s := saved{attachments: map[string]*model.Attachment{}, networks: map[string]*model.DHCPNetwork{}, assigned: Assignments{}}
+	s := saved{
+		attachments: map[string]*model.Attachment{}, networks: map[string]*model.DHCPNetwork{},
+		holdings: holdings{assigned: Assignments{}, returning: map[string]Returning{}},
+	}
 	err := f.db.View(func(tx *bbolt.Tx) error {
 		s.known = tx.Bucket(bucketMeta).Get(keyKnown) != nil
 		err := tx.Bucket(bucketAttachments).ForEach(func(k, v []byte) error {
@@ -187,14 +204,7 @@ func (f *stateFile) load() (saved, error) {
 		if err != nil {
 			return err
 		}
-		return tx.Bucket(bucketAssignments).ForEach(func(k, v []byte) error {
-			var a Assignment
-			if err := json.Unmarshal(v, &a); err != nil || a.PortID != string(k) || a.PCISlot == "" {
-				return fmt.Errorf("assignment %q: %w", k, errContent)
-			}
-			s.assigned[a.PortID] = a
-			return nil
-		})
+		return s.holdings.load(tx)
 	})
 	if err != nil {
 		return saved{}, fmt.Errorf("read state file %s: %w", f.path, err)
@@ -202,11 +212,42 @@ func (f *stateFile) load() (saved, error) {
 	return s, nil
 }
 
-// record makes the file hold this desired state and these assignments, writing only what
-// differs from what it held (was, wasAssigned). It returns when all is on disk.
-func (f *stateFile) record(was, want map[string]*model.Attachment, wasAssigned, assigned Assignments) error {
+func (h *holdings) load(tx *bbolt.Tx) error {
+	if g := tx.Bucket(bucketMeta).Get(keyGeneration); len(g) == 8 {
+		h.generation = binary.BigEndian.Uint64(g)
+	} else if g != nil {
+		return fmt.Errorf("generation: %w", errContent)
+	}
+	err := tx.Bucket(bucketAssignments).ForEach(func(k, v []byte) error {
+		var a Assignment
+		if err := json.Unmarshal(v, &a); err != nil || a.PortID != string(k) || a.PCISlot == "" {
+			return fmt.Errorf("assignment %q: %w", k, errContent)
+		}
+		h.assigned[a.PortID] = a
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketReturning).ForEach(func(k, v []byte) error {
+		var r Returning
+		if err := json.Unmarshal(v, &r); err != nil {
+			return fmt.Errorf("VF on its way back %q: %w", k, errContent)
+		}
+		h.returning[string(k)] = r
+		return nil
+	})
+}
+
+// record makes the file hold this desired state and these holdings, writing only what
+// differs from what it held (was, old). It returns when all is on disk.
+func (f *stateFile) record(was, want map[string]*model.Attachment, old, next holdings) error {
 	err := f.db.Update(func(tx *bbolt.Tx) error {
-		if err := tx.Bucket(bucketMeta).Put(keyKnown, []byte{1}); err != nil {
+		meta := tx.Bucket(bucketMeta)
+		if err := meta.Put(keyKnown, []byte{1}); err != nil {
+			return err
+		}
+		if err := meta.Put(keyGeneration, binary.BigEndian.AppendUint64(nil, next.generation)); err != nil {
 			return err
 		}
 		err := rewrite(tx.Bucket(bucketAttachments), was, want,
@@ -215,9 +256,15 @@ func (f *stateFile) record(was, want map[string]*model.Attachment, wasAssigned, 
 		if err != nil {
 			return err
 		}
-		return rewrite(tx.Bucket(bucketAssignments), wasAssigned, assigned,
+		err = rewrite(tx.Bucket(bucketAssignments), old.assigned, next.assigned,
 			func(a, b Assignment) bool { return a == b },
 			func(a Assignment) ([]byte, error) { return json.Marshal(a) })
+		if err != nil {
+			return err
+		}
+		return rewrite(tx.Bucket(bucketReturning), old.returning, next.returning,
+			func(a, b Returning) bool { return a == b },
+			func(r Returning) ([]byte, error) { return json.Marshal(r) })
 	})
 	if err != nil {
 		return fmt.Errorf("write state file %s: %w", f.path, err)

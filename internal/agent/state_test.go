@@ -56,14 +56,14 @@ func TestStateFileRoundTrip(t *testing.T) {
 	atts := wish(attachment(0), attachment(1))
 	assigned := Assignments{"port-00": {PortID: "port-00", PF: "eth6", Index: 3, PCISlot: "fffe:01:00.3", Netdev: "v3"}}
 	nets := map[string]*model.DHCPNetwork{"n1": network("n1", "port-00"), "n2": network("n2")}
-	if err = errors.Join(f.record(nil, atts, nil, assigned), f.recordNetworks(nil, nets)); err != nil {
+	if err = errors.Join(f.record(nil, atts, holdings{}, holdings{assigned: assigned}), f.recordNetworks(nil, nets)); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err = openState(file, "h", quiet); !errors.Is(err, ErrStateInUse) {
 		t.Errorf("a second agent on the file: %v, want ErrStateInUse", err)
 	}
 	rest := wish(atts["port-01"])
-	if err = errors.Join(f.record(atts, rest, assigned, Assignments{}), f.recordNetworks(nets, map[string]*model.DHCPNetwork{"n1": nets["n1"]}), f.close()); err != nil {
+	if err = errors.Join(f.record(atts, rest, holdings{assigned: assigned}, holdings{}), f.recordNetworks(nets, map[string]*model.DHCPNetwork{"n1": nets["n1"]}), f.close()); err != nil {
 		t.Fatal(err)
 	}
 	if f, s, err = openState(file, "h", quiet); err != nil {
@@ -102,7 +102,7 @@ func TestStateFileDamaged(t *testing.T) {
 	for i := range 40 {
 		atts[attachment(i).PortID] = attachment(i)
 	}
-	if err = errors.Join(f.record(nil, atts, nil, Assignments{}), f.close()); err != nil {
+	if err = errors.Join(f.record(nil, atts, holdings{}, holdings{}), f.close()); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(good)
@@ -133,7 +133,7 @@ func TestStateFileDamaged(t *testing.T) {
 			if err != nil {
 				t.Fatalf("the agent does not start: %v", err)
 			}
-			if err = errors.Join(f.record(nil, wish(attachment(0)), nil, Assignments{}), f.close()); err != nil {
+			if err = errors.Join(f.record(nil, wish(attachment(0)), holdings{}, holdings{}), f.close()); err != nil {
 				t.Error(err)
 			}
 		})

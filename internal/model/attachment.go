@@ -25,6 +25,9 @@ type Attachment struct {
 	VnicType  string `json:"vnic_type"`
 	PCISlot   string `json:"pci_slot,omitempty"` // the VF asked for; "" = the agent picks one
 
+	// NUMANode is where the instance's CPUs and memory are: a VF near them is preferred.
+	NUMANode *int `json:"numa_node,omitempty"`
+
 	PhysicalNetwork string `json:"physical_network"`
 	VLAN            int    `json:"vlan"` // 0 = untagged (flat), else 1..4094
 	MAC             string `json:"mac"`  // canonical
