@@ -12,10 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer holds the answer for a PF of 255 VFs with statistics (75 KiB) three
-// times over.
-const receiveBuffer = 256 << 10
-
 // closePatience is how long Close waits for a request under way.
 const closePatience = time.Second
 
@@ -35,29 +31,25 @@ type Conn struct {
 	once  sync.Once
 }
 
+// call is one request. The goroutine decodes the answer, which is good only until the
+// next one.
 type call struct {
-	msg  netlink.Message
-	done chan answer // capacity 1: nobody may be there any more
-}
-
-type answer struct {
-	msgs []netlink.Message
-	err  error
+	msg    netlink.Message
+	decode func(netlink.Message) error // nil for an acknowledgement
+	done   chan error                  // capacity 1: nobody may be there any more
 }
 
 // Dial opens a socket in the calling thread's network namespace.
 func Dial() (*Conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{MessageBufferSize: receiveBuffer})
+	s, err := openSocket()
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
-	// Explanations in errors, since 4.12; an older kernel still answers. (Not with
-	// NETLINK_CAP_ACK, which leaves the request out of the error: mdlayher/netlink looks
-	// for the explanation behind it.)
-	if err := c.SetOption(netlink.ExtendedAcknowledge, true); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
-		return nil, errors.Join(fmt.Errorf("set up rtnetlink socket: %w", err), c.Close())
+	port, err := s.port()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open rtnetlink socket: %w", err), s.Close())
 	}
-	return New(c), nil
+	return New(netlink.NewConn(s, port)), nil
 }
 
 // New makes a Conn of an open socket, which it owns from now on.
@@ -69,51 +61,59 @@ func New(nl *netlink.Conn) *Conn {
 
 func (c *Conn) work() {
 	defer close(c.idle)
+	defer c.nl.Close() // here and not in Close: no call is under way on it
 	for {
 		select {
 		case <-c.quit:
 			return
 		case x := <-c.calls:
-			var a answer
-			a.msgs, a.err = c.nl.Execute(x.msg)
-			x.done <- a
+			x.done <- c.carryOut(x)
 		}
 	}
 }
 
+func (c *Conn) carryOut(x *call) error {
+	msgs, err := c.nl.Execute(x.msg)
+	if err != nil || x.decode == nil {
+		return err
+	}
+	for _, m := range msgs {
+		if m.Header.Type == rtmNewLink {
+			return x.decode(m)
+		}
+	}
+	return fmt.Errorf("the kernel gave no answer: %w", os.ErrInvalid)
+}
+
 // Close closes the socket and waits for the goroutine; not for one that a driver holds,
-// which goes when the driver lets go.
+// which closes the socket and goes when the driver lets go.
 func (c *Conn) Close() error {
-	var err error
-	c.once.Do(func() {
-		close(c.quit)
-		err = c.nl.Close()
-	})
+	c.once.Do(func() { close(c.quit) })
 	patience := time.NewTimer(closePatience)
 	defer patience.Stop()
 	select {
 	case <-c.idle:
 	case <-patience.C:
 	}
-	return err
+	return nil
 }
 
-func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
-	x := &call{done: make(chan answer, 1), msg: netlink.Message{
+func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlink.HeaderFlags, body []byte, decode func(netlink.Message) error) error {
+	x := &call{done: make(chan error, 1), decode: decode, msg: netlink.Message{
 		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags}, Data: body,
 	}}
 	select {
 	case c.calls <- x:
 	case <-c.quit:
-		return nil, ErrClosed
+		return ErrClosed
 	case <-ctx.Done():
-		return nil, fmt.Errorf("the kernel is still at an earlier request: %w", errors.Join(ErrBusy, ctx.Err()))
+		return fmt.Errorf("the kernel is still at an earlier request: %w", errors.Join(ErrBusy, ctx.Err()))
 	}
 	select {
-	case a := <-x.done:
-		return a.msgs, a.err
+	case err := <-x.done:
+		return err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("the kernel does not answer: %w", ctx.Err())
+		return fmt.Errorf("the kernel does not answer: %w", ctx.Err())
 	}
 }
 
@@ -121,28 +121,18 @@ func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlin
 //
 // Errors: ErrNoPF; ErrTruncated (the kernel may say EMSGSIZE instead); the context's.
 func (c *Conn) PF(ctx context.Context, ifindex int, stats bool) (PF, error) {
-	msgs, err := c.execute(ctx, rtmGetLink, 0, EncodeGet(ifindex, stats))
-	if err != nil {
-		if errors.Is(err, unix.EMSGSIZE) {
-			err = fmt.Errorf("%w: %w", ErrTruncated, err)
-		}
-		with, text := explain(err)
-		if text != "" {
-			with = fmt.Errorf("%w (%s)", with, text)
-		}
-		return PF{}, fmt.Errorf("read VFs of interface %d: %w", ifindex, with)
+	got := new(PF) // a caller that has left does not see it change
+	err := c.execute(ctx, rtmGetLink, 0, EncodeGet(ifindex, stats), func(m netlink.Message) (err error) {
+		*got, err = Decode(m.Data, stats)
+		return err
+	})
+	if err == nil {
+		return *got, nil
 	}
-	for _, m := range msgs {
-		if m.Header.Type != rtmNewLink {
-			continue
-		}
-		p, err := Decode(m.Data, stats)
-		if err != nil {
-			return PF{}, fmt.Errorf("read VFs of interface %d: %w", ifindex, err)
-		}
-		return p, nil
+	if errors.Is(err, unix.EMSGSIZE) {
+		err = fmt.Errorf("%w: %w", ErrTruncated, err)
 	}
-	return PF{}, fmt.Errorf("read VFs of interface %d: the kernel gave no answer: %w", ifindex, os.ErrInvalid)
+	return PF{}, fmt.Errorf("read VFs of interface %d: %w", ifindex, worded(err))
 }
 
 // Set carries out the changes in their order in one request. The kernel stops at the
@@ -156,7 +146,7 @@ func (c *Conn) Set(ctx context.Context, ifindex int, changes ...Change) error {
 	if err != nil {
 		return err
 	}
-	if _, err = c.execute(ctx, rtmSetLink, netlink.Acknowledge, body); err != nil {
+	if err = c.execute(ctx, rtmSetLink, netlink.Acknowledge, body, nil); err != nil {
 		return setError(ifindex, changes, err)
 	}
 	return nil
@@ -164,12 +154,8 @@ func (c *Conn) Set(ctx context.Context, ifindex int, changes ...Change) error {
 
 // SetAddress sets a netdev's own address, such as a VF netdev's in this namespace.
 func (c *Conn) SetAddress(ctx context.Context, ifindex int, m MAC) error {
-	if _, err := c.execute(ctx, rtmSetLink, netlink.Acknowledge, encodeAddress(ifindex, m)); err != nil {
-		with, text := explain(err)
-		if text != "" {
-			with = fmt.Errorf("%w (%s)", with, text)
-		}
-		return fmt.Errorf("set address %v of interface %d: %w", m, ifindex, with)
+	if err := c.execute(ctx, rtmSetLink, netlink.Acknowledge, encodeAddress(ifindex, m), nil); err != nil {
+		return fmt.Errorf("set address %v of interface %d: %w", m, ifindex, worded(err))
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func explain(err error) (with error, message string) {
 		message = op.Message
 	}
 	var no unix.Errno
-	if !errors.As(err, &no) {
+	if !errors.As(err, &no) || errors.Is(err, ErrTruncated) {
 		return err, message
 	}
 	sentinel := error(nil)
@@ -102,4 +102,13 @@ func explain(err error) (with error, message string) {
 		return no, message
 	}
 	return fmt.Errorf("%w: %w", sentinel, no), message
+}
+
+// worded is explain in one error.
+func worded(err error) error {
+	with, text := explain(err)
+	if text == "" {
+		return with
+	}
+	return fmt.Errorf("%w (%s)", with, text)
 }
