@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -31,6 +33,8 @@ type Ports interface {
 	// Port says how a port of this host stands; ok is false for one that is not asked
 	// for here.
 	Port(id string) (PortState, bool)
+	// All lists the ports of this host in order of their ids.
+	All() []PortState
 	// Next returns a channel that is closed when any port's state may have changed.
 	Next() <-chan struct{}
 }
@@ -56,6 +60,17 @@ func (l *loop) Port(id string) (PortState, bool) {
 	defer l.mu.Unlock()
 	s, ok := l.states[id]
 	return s, ok
+}
+
+// All implements Ports.
+func (l *loop) All() []PortState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]PortState, 0, len(l.states))
+	for _, id := range slices.Sorted(maps.Keys(l.states)) {
+		out = append(out, l.states[id])
+	}
+	return out
 }
 
 // Next implements Ports.
