@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"regexp"
@@ -55,8 +56,10 @@ for line in sys.stdin:
 
 // TestOpenStackClient runs the real client, unchanged, without an identity.
 func TestOpenStackClient(t *testing.T) {
-	if _, err := exec.LookPath("openstack"); err != nil {
-		t.Skip("the openstack client is not installed (python3-openstackclient)")
+	_, client := exec.LookPath("openstack")
+	_, python := exec.LookPath("/usr/bin/python3") // that which Debian's client is made for
+	if err := errors.Join(client, python); err != nil {
+		t.Skipf("the openstack client is not installed (apt install python3-openstackclient): %v", err)
 	}
 	r := newRig(t, api.Options{})
 	r.agent(model.Agent{

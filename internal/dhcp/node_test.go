@@ -151,7 +151,7 @@ func waitState(t *testing.T, n *Node, want State) Status {
 func (r *rig) run(dir, name string, args ...string) string {
 	r.t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		r.t.Skipf("%s is not installed", name)
+		r.t.Skipf("%s is not installed (apt install %s)", name, map[string]string{"dhclient": "isc-dhcp-client", "udhcpc": "udhcpc"}[name])
 	}
 	var out []byte
 	r.in(r.client, func() error {

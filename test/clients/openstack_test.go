@@ -85,8 +85,10 @@ func column(rows []map[string]any, name string) (out []string) {
 // TestOpenstackSession is the five-minute tour of the README, scripted: the stock
 // client against controller, hosts and NICs.
 func TestOpenstackSession(t *testing.T) {
-	if _, err := exec.LookPath("openstack"); err != nil {
-		t.Skip("the openstack client is not installed (apt install python3-openstackclient)")
+	_, client := exec.LookPath("openstack")
+	_, python := exec.LookPath("/usr/bin/python3") // that which Debian's client is made for
+	if err := errors.Join(client, python); err != nil {
+		t.Skipf("the openstack client is not installed (apt install python3-openstackclient): %v", err)
 	}
 	lab := startLab(t)
 	o := openstack{t: t, endpoint: lab.Endpoint}
