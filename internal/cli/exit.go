@@ -22,11 +22,13 @@ const (
 	exitUnavailable = 5
 )
 
-// errUsage, errNotFound and errRefused give an error its exit code.
+// These give an error its exit code.
 var (
 	errUsage    = errors.New("wrong usage")
 	errNotFound = errors.New("not found")
 	errRefused  = errors.New("refused")
+
+	errUnavailable = errors.New("unavailable")
 )
 
 // coded is an error with an exit code whose text is its own.
@@ -54,6 +56,8 @@ func exitCode(err error) int {
 		return exitNotFound
 	case errors.Is(err, errRefused):
 		return exitRefused
+	case errors.Is(err, errUnavailable):
+		return exitUnavailable
 	case errors.As(err, &answer):
 		switch {
 		case answer.Actual == http.StatusNotFound:

@@ -24,8 +24,8 @@ func (f *format) String() string {
 
 // Set implements pflag.Value.
 func (f *format) Set(v string) error {
-	if !slices.Contains([]string{"table", "json", "yaml", "id"}, v) {
-		return fmt.Errorf("allowed are table, json, yaml, id")
+	if !slices.Contains([]string{"table", "json", "yaml", "id", string(formatXML)}, v) {
+		return fmt.Errorf("allowed are table, json, yaml, id, and xml for vif")
 	}
 	*f = format(v)
 	return nil
@@ -33,6 +33,9 @@ func (f *format) Set(v string) error {
 
 // Type implements pflag.Value.
 func (f *format) Type() string { return "format" }
+
+// formatXML is for commands that have a libvirt interface to print.
+const formatXML format = "xml"
 
 // output prints results in the form that was asked for.
 type output struct{ format format }
@@ -91,26 +94,51 @@ func rank(attribute string) string {
 
 // data prints v as JSON or YAML, or the ids of all.
 func (o *output) data(w io.Writer, v any, all []object) error {
+	ids := make([]string, len(all))
+	for i, x := range all {
+		ids[i] = text(x["id"])
+	}
+	return o.plain(w, v, ids)
+}
+
+// plain prints v as JSON or YAML, or the ids alone.
+func (o *output) plain(w io.Writer, v any, ids []string) error {
 	switch o.format {
+	case formatXML:
+		return usagef("xml is for `vif plug` and `vif show`")
 	case "json":
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	case "yaml":
+		g, err := generic(v)
+		if err != nil {
+			return err
+		}
 		e := yaml.NewEncoder(w)
 		e.SetIndent(2)
-		if err := e.Encode(v); err != nil {
+		if err = e.Encode(g); err != nil {
 			return err
 		}
 		return e.Close()
 	}
-	for _, x := range all {
-		if _, err := fmt.Fprintln(w, text(x["id"])); err != nil {
+	for _, id := range ids {
+		if _, err := fmt.Fprintln(w, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// generic turns v into what its JSON is made of, so that YAML has the same names.
+func generic(v any) (any, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	return out, json.Unmarshal(data, &out)
 }
 
 // grid prints a table without lines and colours: columns are two blanks apart.

@@ -67,13 +67,15 @@ func New(d Daemons) *cobra.Command {
 	root.PersistentFlags().StringVar(&c.cloud, "os-cloud", "", "cloud of clouds.yaml to use (default $OS_CLOUD)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml", "id"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return coded{errUsage, err.Error()} })
-	root.AddGroup(&cobra.Group{ID: "daemon", Title: "Daemons:"}, &cobra.Group{ID: "resource", Title: "Resources:"})
+	root.AddGroup(&cobra.Group{ID: "daemon", Title: "Daemons:"}, &cobra.Group{ID: "resource", Title: "Resources:"},
+		&cobra.Group{ID: "host", Title: "This host:"})
 
 	agent := agentCommand(c, o)
 	asDaemon(agent, "agent", d.Agent, roleAgent)
 	root.AddCommand(
 		controllerCommand(d.Controller), agent,
 		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o),
+		vifCommand(o), vfCommand(o),
 		configCommand(o), versionCommand(o), manCommand(),
 	)
 	if d.Lab != nil {

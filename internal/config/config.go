@@ -30,6 +30,7 @@ type Config struct {
 	Identity      Identity
 	DHCP          DHCP
 	VEB           VEB
+	Libvirt       Libvirt
 	Metrics       Metrics
 
 	files    []string
@@ -129,6 +130,13 @@ type Prohibit struct {
 type Agent struct {
 	AvailabilityZone string
 	StateFile        string
+	Socket           string
+	SocketGroup      string // "" = root only
+}
+
+// Libvirt is [libvirt].
+type Libvirt struct {
+	URI string
 }
 
 // SecurityGroup is [securitygroup].

@@ -29,6 +29,21 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.Agent.StateFile },
 		},
 		{
+			Name: Name{"agent", "socket"}, Default: "/run/neutrino/agent.sock", Role: Agents,
+			Help: "Unix socket on which the agent answers `neutrino vif` and `neutrino vf`.",
+			into: func(c *Config) any { return &c.Agent.Socket },
+		},
+		{
+			Name: Name{"agent", "socket_group"}, Role: Agents, Sample: "libvirt",
+			Help: "Group whose members may use the socket. Unset: root only.",
+			into: func(c *Config) any { return &c.Agent.SocketGroup },
+		},
+		{
+			Name: Name{"libvirt", "uri"}, Default: "qemu:///system", Role: Agents, Sample: "qemu:///system",
+			Help: "libvirt into whose domains ports are plugged. It is spoken to when it is needed first.",
+			into: func(c *Config) any { return &c.Libvirt.URI },
+		},
+		{
 			Name: Name{"veb", "pin_dir"}, Default: "/run/neutrino/nic", Role: Agents,
 			Help: "Directory of the software NICs' records; a bpf file system below it holds what is pinned.",
 			into: func(c *Config) any { return &c.VEB.PinDir },
