@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,8 +14,6 @@ import (
 	"neutrino/internal/agent"
 	"neutrino/internal/config"
 	"neutrino/internal/dhcp"
-	"neutrino/internal/eswitch"
-	"neutrino/internal/eswitch/veb"
 	"neutrino/internal/serve"
 )
 
@@ -35,7 +31,7 @@ type Options struct {
 
 // Run runs the agent until ctx ends. Traffic goes on when it returns.
 func Run(ctx context.Context, cfg *config.Config, o Options) error {
-	sw, err := openNICs(ctx, cfg)
+	sw, err := openNICs(ctx, cfg, o.Log)
 	if err != nil {
 		return err
 	}
@@ -51,6 +47,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
 		agent.WithWelcome(func() { health.Set("connected", nil) }),
+		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw}).start),
 	}
 	if cfg.DHCP.Enabled {
 		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
@@ -62,52 +59,6 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	}
 	g.Go(func() error { return agent.Run(ctx, agentConfig(cfg, o.Version), sw, opts...) })
 	return g.Wait()
-}
-
-// openNICs opens the software NICs pinned on this host and checks that every PF the
-// files name is among them.
-func openNICs(ctx context.Context, cfg *config.Config) (eswitch.Switch, error) {
-	wanted := map[string]bool{}
-	for _, pfs := range cfg.DeviceMappings() {
-		for _, pf := range pfs {
-			wanted[pf] = true
-		}
-	}
-	if len(wanted) == 0 {
-		return nil, fmt.Errorf("start agent: no NIC is named: set [sriov_nic] physical_device_mappings = physical_network:PF in %s",
-			strings.Join(cfg.Files(), ", "))
-	}
-	names := slices.Sorted(maps.Keys(wanted))
-	sw, err := veb.OpenAll(cfg.VEB.PinDir)
-	if errors.Is(err, veb.ErrNotFound) {
-		return nil, fmt.Errorf("start agent: %s: %w: there is no software NIC under [veb] pin_dir %s, and NICs with SR-IOV in hardware are not driven by this version",
-			strings.Join(names, ", "), ErrNoNIC, cfg.VEB.PinDir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start agent: open the software NICs under %s: %w", cfg.VEB.PinDir, err)
-	}
-	state, err := sw.Observe(ctx)
-	if err != nil {
-		_ = sw.Close()
-		return nil, fmt.Errorf("start agent: look at the NICs: %w", err)
-	}
-	for _, pf := range state.PFs {
-		delete(wanted, pf.Name)
-	}
-	if len(wanted) > 0 {
-		_ = sw.Close()
-		return nil, fmt.Errorf("start agent: %s: %w: physical_device_mappings names it, software NICs under %s are: %s",
-			strings.Join(slices.Sorted(maps.Keys(wanted)), ", "), ErrNoNIC, cfg.VEB.PinDir, pfNames(state))
-	}
-	return sw, nil
-}
-
-func pfNames(s eswitch.State) string {
-	var names []string
-	for _, pf := range s.PFs {
-		names = append(names, pf.Name)
-	}
-	return strings.Join(names, ", ")
 }
 
 func agentConfig(cfg *config.Config, version string) agent.Config {

@@ -43,6 +43,9 @@ func agentFile(n Names, h Host) string {
 host = %s
 state_path = %s
 
+[agent]
+socket = %s
+
 [sriov_nic]
 physical_device_mappings = %s:%s
 
@@ -54,7 +57,7 @@ pin_dir = %s
 
 [dhcp]
 enabled = %t
-`, h.Name, n.Lab, h.Name, n.File(h.Name), PhysicalNetwork, NIC, n.Socket(), n.Pins(h.Name), h.DHCP)
+`, h.Name, n.Lab, h.Name, n.File(h.Name), n.AgentSocket(h.Name), PhysicalNetwork, NIC, n.Socket(), n.Pins(h.Name), h.DHCP)
 }
 
 // cloudsFile lets the real openstack client find the lab.

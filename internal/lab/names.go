@@ -69,6 +69,9 @@ func (n Names) File(parts ...string) string {
 // Socket of the controller's fabric.
 func (n Names) Socket() string { return n.File("fabric.sock") }
 
+// AgentSocket is where a host's agent answers `neutrino vif`.
+func (n Names) AgentSocket(host string) string { return n.File(host + ".sock") }
+
 // Pins is the directory of the records and pinned eBPF objects of a host's NIC (or the trunk).
 func (n Names) Pins(host string) string { return n.File("nic", host) }
 

@@ -47,8 +47,7 @@ type Domains interface {
 	Detach(ctx context.Context, v VIF) error
 	// Has reports whether the domain exists and has the VIF, running or configured.
 	Has(ctx context.Context, v VIF) (bool, error)
-	// Watch sends whenever domains may have changed, until ctx ends.
-	Watch(ctx context.Context) <-chan struct{}
-	// XML is the interface for a tool of the operator's own.
-	XML(v VIF) (string, error)
+	// Watch calls changed whenever domains may have changed, until ctx ends. changed does
+	// not block.
+	Watch(ctx context.Context, changed func())
 }

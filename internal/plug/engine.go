@@ -1,6 +1,7 @@
 package plug
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -193,7 +194,7 @@ func (e *Engine) prepare(ctx context.Context, s agent.PortState, t Target) (v VI
 	v = VIF{
 		PortID: att.PortID, NetworkID: att.NetworkID, PF: s.VF.PF, Index: s.VF.Index, PCISlot: s.VF.PCISlot,
 		Generation: s.VF.Generation, Kind: kindOf(att, t), Target: t, MAC: att.MAC, VLAN: att.VLAN, MTU: att.MTU,
-		Netdev: s.VF.Netdev,
+		Netdev: s.VF.Netdev, PluggedAt: time.Now().UTC(),
 	}
 	if t.Domain != "" {
 		if v.DomainUUID, err = e.doms.Find(ctx, t.Domain); err != nil {
@@ -215,6 +216,9 @@ func (e *Engine) prepare(ctx context.Context, s agent.PortState, t Target) (v VI
 	}
 	if v.Driver, err = e.dev.Driver(v.PCISlot); err != nil {
 		return VIF{}, false, fmt.Errorf("plug port %s: %w", att.PortID, err)
+	}
+	if user, uerr := e.dev.User(ctx, v.PCISlot); uerr != nil || user != "" {
+		return VIF{}, false, fmt.Errorf("plug port %s: %w: VF %s is used by %s", att.PortID, ErrRefused, v.PCISlot, cmp.Or(user, fmt.Sprint(uerr)))
 	}
 	return v, false, nil
 }
@@ -241,9 +245,6 @@ func (e *Engine) Unplug(ctx context.Context, portID string, generation uint64) e
 // change runs the work of one VIF through the journal. While it runs, and when it stays
 // half done, the VF is held.
 func (e *Engine) change(ctx context.Context, kind string, v VIF) error {
-	if kind == kindPlug {
-		v.PluggedAt = time.Now().UTC()
-	}
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err

@@ -59,8 +59,8 @@ type runner struct {
 	ended   chan outcome
 	retry   *time.Timer
 	fails   int
-	domains <-chan struct{}
-	look    bool // domains changed while they were looked at
+	domains chan struct{} // capacity 1: domains may have changed; nil = not watched yet
+	look    bool          // domains changed while they were looked at
 }
 
 // outcome of one piece of work: what is to be unplugged because of it.
@@ -73,12 +73,21 @@ type outcome struct {
 const (
 	domainWork  = "domains"
 	recoverWork = "recover"
+	watchWork   = "watch"
 )
 
 func (r *runner) turn() {
 	if r.domains == nil && r.e.doms != nil && r.e.hasDomains() {
-		r.domains = r.e.doms.Watch(r.ctx)
-		r.look = true
+		r.domains = make(chan struct{}, 1)
+		r.start(watchWork, func() []string {
+			r.e.doms.Watch(r.ctx, func() {
+				select {
+				case r.domains <- struct{}{}:
+				default:
+				}
+			})
+			return nil
+		})
 	}
 	select {
 	case <-r.ctx.Done():
