@@ -60,6 +60,9 @@ func (k *Kernel) set(l *Link, attrs []attr) (no unix.Errno, text string, changed
 			}
 		}
 		l.Address, changed = vfnl.MAC(a), true
+		if k.address != nil {
+			k.address(l.Ifindex, l.Address)
+		}
 	}
 	infos, ok := parse(find(attrs, unix.IFLA_VFINFO_LIST))
 	if !ok {

@@ -17,6 +17,7 @@ type Driver struct {
 	Errno unix.Errno // for what is lacking; 0 = EOPNOTSUPP
 
 	NoMinRate     bool // another minimum than 0 is EINVAL
+	MinAtMost     int  // a higher minimum is EINVAL; 0 = no limit
 	RateNeedsLink bool // any rate is EINVAL without carrier
 	// MACAfter is how many readings still show the old MAC after it was set.
 	MACAfter int
@@ -133,7 +134,7 @@ func (d *Driver) setRate(v *VF, low, high int, carrier bool) unix.Errno {
 		return unix.EINVAL
 	case low != 0 && d.lacks("min_tx_rate"):
 		return d.errno()
-	case low != 0 && d.NoMinRate, d.RateNeedsLink && !carrier:
+	case low != 0 && d.NoMinRate, d.MinAtMost > 0 && low > d.MinAtMost, d.RateNeedsLink && !carrier:
 		return unix.EINVAL
 	}
 	v.Min, v.Max = low, high

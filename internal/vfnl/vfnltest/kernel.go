@@ -45,6 +45,7 @@ type Kernel struct {
 	mu       sync.Mutex
 	links    map[int]*Link
 	fails    func(Request) *Fault
+	address  func(ifindex int, m vfnl.MAC)
 	counts   Counts
 	asked    []Request
 	monitors map[*monitor]bool
@@ -105,6 +106,14 @@ func (k *Kernel) FailWith(f func(Request) *Fault) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.fails = f
+}
+
+// OnAddress makes f be called when a netdev's own address was set; it must not call the
+// Kernel. A sysfs of the test's own may follow it.
+func (k *Kernel) OnAddress(f func(ifindex int, m vfnl.MAC)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.address = f
 }
 
 // Change changes an interface behind everybody's back. With an event if the interface
