@@ -190,14 +190,16 @@ func take[T comparable](a *eswitch.Attr[T]) bool {
 
 // ordered splits want where the kernel's order within one VF's information is not the
 // right one. All parts go in one request.
-func ordered(want vfnl.Attrs, have *vfnl.VF, q quirks) []vfnl.Attrs {
+//
+// Where a rate needs a VLAN, one may be kept that does not show; so every change of the
+// VLAN says the rate as well.
+func ordered(want vfnl.Attrs, have *vfnl.VF, rateNeedsVLAN bool) []vfnl.Attrs {
 	var out []vfnl.Attrs
 	if l, ok := want.LinkState.Get(); ok && l == model.LinkDisable {
 		out = append(out, vfnl.Attrs{LinkState: want.LinkState}) // before its VLAN goes
 		want.LinkState = eswitch.Unset[model.LinkState]()
 	}
-	rate, _ := have.MaxTxRate.Get()
-	if _, ok := want.VLAN.Get(); !ok || !q.rateNeedsVLAN || rate == 0 {
+	if !rateNeedsVLAN || !want.VLAN.IsSet() {
 		if !want.Empty() {
 			out = append(out, want)
 		}
@@ -215,7 +217,7 @@ func ordered(want vfnl.Attrs, have *vfnl.VF, q quirks) []vfnl.Attrs {
 
 // send sets all in one request, and if that fails each for itself.
 func (b *batch) send(ctx context.Context, index int, want vfnl.Attrs, have *vfnl.VF) error {
-	parts := ordered(want, have, pfQuirks[b.files.Driver])
+	parts := ordered(want, have, pfQuirks[b.files.Driver].rateNeedsVLAN && !b.lacks["max_tx_rate"])
 	err := b.set(ctx, index, parts...)
 	if err == nil {
 		for i := range parts {

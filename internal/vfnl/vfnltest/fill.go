@@ -121,7 +121,7 @@ func fillVF(d *Driver, v *VF, i int, mask uint32) []byte {
 	}
 	mac := d.shownMAC(v)
 	vlan, high := v.VLAN, v.Max
-	if d.VGT && vlan.ID == 0 {
+	if d.VGT && vlan.ID == 0 && vlan.QoS == 0 {
 		vlan.ID = 4095
 	}
 	if d.VGT && !v.rated() {
