@@ -72,22 +72,23 @@ func TestLinksThatAreAboutVFsAreEventsAndOthersAreNot(t *testing.T) {
 	r.k.Change(99, func(l *vfnltest.Link) { *l = vfnltest.Link{Ifindex: 99, Name: "br0", Up: true} })
 	s := r.open()
 	observe(t, s)
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name string
 		do   func()
 		want bool
 	}{
-		"another link":           {func() { r.k.Change(99, func(l *vfnltest.Link) { l.MTU = 9000 }) }, false},
-		"VF netdev's flags":      {func() { r.k.Change(6000, func(l *vfnltest.Link) { l.Up = true }) }, false},
-		"VF netdev's address":    {func() { r.k.Change(6000, func(l *vfnltest.Link) { l.Up, l.Address = true, vfnl.MAC{2} }) }, true},
-		"VF netdev moved away":   {func() { r.k.Remove(6001) }, true},
-		"another link went":      {func() { r.k.Remove(99) }, false},
-		"carrier of the PF":      {func() { r.k.Change(6, func(l *vfnltest.Link) { l.Carrier = false }) }, true},
-		"lost messages":          {r.k.Overflow, true},
-		"VF netdev under a name": {func() { renamed(r); r.k.Change(6002, func(l *vfnltest.Link) { l.Name, l.Up = "blue", true }) }, true},
+		{"another link", func() { r.k.Change(99, func(l *vfnltest.Link) { l.MTU = 9000 }) }, false},
+		{"another link went", func() { r.k.Remove(99) }, false},
+		{"VF netdev's flags", func() { r.k.Change(6000, func(l *vfnltest.Link) { l.Up = true }) }, false},
+		{"VF netdev's address", func() { r.k.Change(6000, func(l *vfnltest.Link) { l.Up, l.Address = true, vfnl.MAC{2} }) }, true},
+		{"VF netdev moved away", func() { r.k.Remove(6001) }, true},
+		{"carrier of the PF", func() { r.k.Change(6, func(l *vfnltest.Link) { l.Carrier = false }) }, true},
+		{"lost messages", r.k.Overflow, true},
+		{"VF netdev under a name", func() { renamed(r); r.k.Change(6002, func(l *vfnltest.Link) { l.Name, l.Up = "blue", true }) }, true},
 	} {
 		c.do()
-		if got := event(s, 300*time.Millisecond); got != c.want {
-			t.Errorf("%s: event %v", name, got)
+		if got := event(s, 200*time.Millisecond); got != c.want {
+			t.Errorf("%s: event %v", c.name, got)
 		}
 	}
 }
