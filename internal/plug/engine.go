@@ -35,7 +35,7 @@ type Engine struct {
 	log     *slog.Logger
 	changed chan struct{} // capacity 1
 	release chan []string // read by Run
-	poke    chan struct{} // capacity 1: something is stuck
+	poke    chan struct{} // capacity 1: have Run look
 
 	mu      sync.Mutex
 	vifs    map[string]VIF // by port, as recorded
@@ -259,8 +259,8 @@ func (e *Engine) change(ctx context.Context, kind string, v VIF) error {
 	e.mu.Unlock()
 	err = e.journal.Run(ctx, journal.Intent{Key: v.PCISlot, Kind: kind, Data: data}, e.workOf(kind, v))
 	e.settle(v.PCISlot, err)
-	if errors.Is(err, journal.ErrStuck) {
-		select {
+	if err == nil || errors.Is(err, journal.ErrStuck) {
+		select { // there may be a domain to watch, or something to try again
 		case e.poke <- struct{}{}:
 		default:
 		}
