@@ -73,19 +73,19 @@ func setError(ifindex int, changes []Change, err error) error {
 	case len(e.Asked) == 2 && changes[0].MinTxRate.IsSet():
 		e.Attr = "tx_rate" // they are one attribute to the kernel
 	}
-	e.Err, e.Message = explain(err)
+	e.Message, e.Err = explain(err)
 	return e
 }
 
 // explain adds the sentinel to an errno and takes out the extended acknowledgement.
-func explain(err error) (with error, message string) {
+func explain(err error) (message string, with error) {
 	var op *netlink.OpError
 	if errors.As(err, &op) {
 		message = op.Message
 	}
 	var no unix.Errno
 	if !errors.As(err, &no) || errors.Is(err, ErrTruncated) {
-		return err, message
+		return message, err
 	}
 	sentinel := error(nil)
 	switch no {
@@ -99,14 +99,14 @@ func explain(err error) (with error, message string) {
 		sentinel = ErrNoPF
 	}
 	if sentinel == nil {
-		return no, message
+		return message, no
 	}
-	return fmt.Errorf("%w: %w", sentinel, no), message
+	return message, fmt.Errorf("%w: %w", sentinel, no)
 }
 
 // worded is explain in one error.
 func worded(err error) error {
-	with, text := explain(err)
+	text, with := explain(err)
 	if text == "" {
 		return with
 	}

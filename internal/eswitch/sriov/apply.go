@@ -256,8 +256,12 @@ func opens(a *vfnl.Attrs) bool {
 // singles are the attributes of a one by one, in the kernel's order; rates together.
 func singles(a vfnl.Attrs) []vfnl.Attrs {
 	all := []vfnl.Attrs{
-		{MAC: a.MAC}, {VLAN: a.VLAN}, {MinTxRate: a.MinTxRate, MaxTxRate: a.MaxTxRate}, {SpoofCheck: a.SpoofCheck},
-		{LinkState: a.LinkState}, {Trust: a.Trust},
+		{MAC: a.MAC},
+		{VLAN: a.VLAN},
+		{MinTxRate: a.MinTxRate, MaxTxRate: a.MaxTxRate},
+		{SpoofCheck: a.SpoofCheck},
+		{LinkState: a.LinkState},
+		{Trust: a.Trust},
 	}
 	return slices.DeleteFunc(all, func(x vfnl.Attrs) bool { return x.Empty() })
 }
@@ -348,7 +352,7 @@ func (b *batch) set(ctx context.Context, index int, parts ...vfnl.Attrs) error {
 		if err == nil || !errors.Is(err, vfnl.ErrBusy) || try == busyTries || ctx.Err() != nil {
 			return err
 		}
-		if pause(ctx, busyGap<<try) != nil {
+		if !pause(ctx, busyGap<<try) {
 			return err
 		}
 	}

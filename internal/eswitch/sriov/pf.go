@@ -66,10 +66,7 @@ func (p *pf) read(ctx context.Context) (pfFiles, vfnl.PF, error) {
 		if err != nil {
 			return f, got, err
 		}
-		if try == rereads || !p.lost(&got) {
-			return f, got, nil
-		}
-		if err := pause(ctx, rereadGap<<try); err != nil {
+		if try == rereads || !p.lost(&got) || !pause(ctx, rereadGap<<try) {
 			return f, got, nil
 		}
 	}
@@ -291,13 +288,14 @@ func (p *pf) close() {
 	_ = p.conn.Close()
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// pause waits, and reports whether ctx went on for so long.
+func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
+		return true
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	}
 }

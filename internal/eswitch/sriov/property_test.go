@@ -3,7 +3,6 @@ package sriov_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 
@@ -76,7 +75,7 @@ func TestEveryStateConvergesWhateverGoesWrong(t *testing.T) {
 		})
 		s, err := sriov.Open(context.Background(), sriov.Options{
 			PFs: []string{"eth6"}, Sys: r.sys, Dial: func() (*vfnl.Conn, error) { return r.k.Conn(), nil },
-			Monitor: func() (*vfnl.Monitor, error) { return r.k.Monitor(), nil }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Monitor: func() (*vfnl.Monitor, error) { return r.k.Monitor(), nil }, Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			rt.Fatal(err)

@@ -22,6 +22,9 @@ func rig(t *testing.T) (*sriov.Switch, pci.PF, string) {
 	if name == "" {
 		t.Skip("NEUTRINO_SRIOV_PFS names no SR-IOV NIC: run it in the rig's VM")
 	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("iproute2 is not installed")
+	}
 	run(t, "ip", "link", "set", name, "up")
 	var sys pci.Sys
 	p, err := sys.PF(name)

@@ -61,7 +61,7 @@ func (b *batch) await(ctx context.Context, errs map[int]error) {
 				errs[m.place] = errors.Join(fmt.Errorf("mac %v is not in force yet: %w", m.mac, eswitch.ErrBusy), err)
 			}
 		}
-		if len(errs) == 0 || pause(ctx, gap) != nil {
+		if len(errs) == 0 || !pause(ctx, gap) {
 			return
 		}
 	}

@@ -45,7 +45,7 @@ func (s *Switch) links(ctx context.Context, m *vfnl.Monitor, open func() (*vfnl.
 				return
 			}
 			s.log.Error("watching links stopped; it is begun again", "error", err)
-			if pause(ctx, reopenWait) != nil {
+			if !pause(ctx, reopenWait) {
 				return
 			}
 			if m, err = open(); err == nil {
@@ -167,7 +167,7 @@ func (s *Switch) lookAtDown(ctx context.Context) {
 				return
 			}
 		}
-		if pause(ctx, downGap) != nil {
+		if !pause(ctx, downGap) {
 			return
 		}
 		for _, p := range s.pfs {

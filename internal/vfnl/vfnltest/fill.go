@@ -152,10 +152,14 @@ func fillVF(d *Driver, v *VF, i int, mask uint32) []byte {
 			typ int
 			n   uint64
 		}{
-			{unix.IFLA_VF_STATS_RX_PACKETS, v.Stats.RxPackets}, {unix.IFLA_VF_STATS_TX_PACKETS, v.Stats.TxPackets},
-			{unix.IFLA_VF_STATS_RX_BYTES, v.Stats.RxBytes}, {unix.IFLA_VF_STATS_TX_BYTES, v.Stats.TxBytes},
-			{unix.IFLA_VF_STATS_BROADCAST, v.Stats.Broadcast}, {unix.IFLA_VF_STATS_MULTICAST, v.Stats.Multicast},
-			{unix.IFLA_VF_STATS_RX_DROPPED, v.Stats.RxDropped}, {unix.IFLA_VF_STATS_TX_DROPPED, v.Stats.TxDropped},
+			{unix.IFLA_VF_STATS_RX_PACKETS, v.Stats.RxPackets},
+			{unix.IFLA_VF_STATS_TX_PACKETS, v.Stats.TxPackets},
+			{unix.IFLA_VF_STATS_RX_BYTES, v.Stats.RxBytes},
+			{unix.IFLA_VF_STATS_TX_BYTES, v.Stats.TxBytes},
+			{unix.IFLA_VF_STATS_BROADCAST, v.Stats.Broadcast},
+			{unix.IFLA_VF_STATS_MULTICAST, v.Stats.Multicast},
+			{unix.IFLA_VF_STATS_RX_DROPPED, v.Stats.RxDropped},
+			{unix.IFLA_VF_STATS_TX_DROPPED, v.Stats.TxDropped},
 		} {
 			s = put(s, c.typ, ne.AppendUint64(nil, c.n))
 		}

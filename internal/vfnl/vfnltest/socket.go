@@ -18,6 +18,7 @@ type requests struct {
 	answers []netlink.Message
 }
 
+// Close is of netlink.Socket.
 func (s *requests) Close() error { return nil }
 
 // Send carries the request out before it returns, as the kernel does.
@@ -50,6 +51,7 @@ func (s *requests) Send(m netlink.Message) error {
 	return nil
 }
 
+// SendMessages is of netlink.Socket.
 func (s *requests) SendMessages(ms []netlink.Message) error {
 	for _, m := range ms {
 		if err := s.Send(m); err != nil {
@@ -59,12 +61,14 @@ func (s *requests) SendMessages(ms []netlink.Message) error {
 	return nil
 }
 
+// Receive is of netlink.Socket.
 func (s *requests) Receive() ([]netlink.Message, error) {
 	a := s.answers
 	s.answers = nil
 	return a, nil
 }
 
+// ReceiveIter is of netlink.Socket.
 func (s *requests) ReceiveIter() iter.Seq2[netlink.Message, error] { return each(s.Receive) }
 
 func each(receive func() ([]netlink.Message, error)) iter.Seq2[netlink.Message, error] {
@@ -111,6 +115,7 @@ func (m *monitor) overflow() {
 	}
 }
 
+// Close is of netlink.Socket.
 func (m *monitor) Close() error {
 	m.once.Do(func() {
 		close(m.done)
@@ -121,9 +126,13 @@ func (m *monitor) Close() error {
 	return nil
 }
 
-func (m *monitor) Send(netlink.Message) error           { return os.ErrInvalid }
+// Send is of netlink.Socket.
+func (m *monitor) Send(netlink.Message) error { return os.ErrInvalid }
+
+// SendMessages is of netlink.Socket.
 func (m *monitor) SendMessages([]netlink.Message) error { return os.ErrInvalid }
 
+// Receive is of netlink.Socket.
 func (m *monitor) Receive() ([]netlink.Message, error) {
 	select {
 	case <-m.done:
@@ -140,4 +149,5 @@ func (m *monitor) Receive() ([]netlink.Message, error) {
 	}
 }
 
+// ReceiveIter is of netlink.Socket.
 func (m *monitor) ReceiveIter() iter.Seq2[netlink.Message, error] { return each(m.Receive) }
