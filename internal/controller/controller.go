@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -64,6 +65,9 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	defer svc.Close()
 
 	reg := serve.Registry()
+	if err = reg.Register(db.Collector()); err != nil {
+		return fmt.Errorf("start controller: metrics of the store: %w", err)
+	}
 	fab, err := fabric.New(svc, fabric.Options{
 		Listen:        cfg.Fabric.Listen,
 		TLS:           fabric.TLS{CertFile: cfg.Fabric.TLS.CertFile, KeyFile: cfg.Fabric.TLS.KeyFile, CAFile: cfg.Fabric.TLS.CAFile},
@@ -133,8 +137,19 @@ func (p *process) watchStore(ctx context.Context) error {
 	}
 }
 
-// ready says whether the controller can do its work now.
-func (p *process) ready(context.Context) error { return p.db.Ready() }
+// readyIn is how long an etcd outside may take to answer a probe.
+const readyIn = 2 * time.Second
+
+// ready says whether the controller can do its work now. An etcd outside is asked: one
+// that hangs shows only when it is spoken to.
+func (p *process) ready(ctx context.Context) error {
+	if len(p.cfg.Store.Endpoints) == 0 {
+		return p.db.Ready()
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyIn)
+	defer cancel()
+	return p.db.Check(ctx)
+}
 
 // listenAPI opens the API's listener first of all: a port that is taken is a mistake
 // to be told before anything is started.

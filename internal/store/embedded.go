@@ -73,6 +73,9 @@ func startMember(ctx context.Context, cfg Config) (*member, error) {
 	if err = m.launch(ctx, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err), m.stop())
 	}
+	if err = m.reserve(); err != nil {
+		m.log.Warn("no space is reserved for the database", "error", err)
+	}
 	return m, nil
 }
 

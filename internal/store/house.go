@@ -11,8 +11,9 @@ import (
 
 // keepHouse compacts the embedded etcd's history by revisions, so that its file and its
 // index in memory stay small under any load (only its own watch and loads read history,
-// and only the newest), and mends a database that has reached its
-// quota once there is something to free. An external etcd has its own operator.
+// and only the newest), mends a database that has reached its
+// quota once there is something to free, and keeps disk space reserved for it. An external
+// etcd has its own operator.
 func (db *DB) keepHouse() {
 	compactedTo := max(0, db.progress.at()-db.cfg.compactEvery) // what an earlier process left is not known
 	tick := time.NewTicker(db.cfg.houseTick)
@@ -35,6 +36,9 @@ func (db *DB) keepHouse() {
 			if err := db.mendSpace(); err != nil {
 				db.log.Warn("the embedded etcd's database is at its quota", "quota", db.cfg.QuotaBytes, "error", err)
 			}
+		}
+		if err := db.member.reserve(); err != nil {
+			db.log.Warn("no space is reserved for the database", "error", err)
 		}
 	}
 }
