@@ -1,0 +1,15 @@
+// Package rig boots a virtual machine with emulated SR-IOV NICs, in which tests find a
+// real kernel with physical and virtual functions, an IOMMU and VFIO, on machines that
+// have none of these.
+//
+// The machine runs under QEMU's software emulation (no /dev/kvm is needed) with a
+// Debian kernel. Its NICs are igb (82576), which QEMU has since 8.1: seven VFs each, all
+// on one wire. Its root is this machine's own file system, read-only, under an overlay
+// that is thrown away; so every program and module installed here is there as well. One
+// directory is shared read-write as /vm.
+//
+// What is missing on this machine is said by [Check] in words, with the command that
+// installs it. Nothing is left behind: QEMU ends with the process that started it.
+//
+// The command test/rig/sriov runs the project's rig tests in it.
+package rig

@@ -1,0 +1,188 @@
+// Package main runs the project's rig tests, those in files named *rig_test.go, on a
+// real kernel with SR-IOV NICs: in the virtual machine of package rig. It is what
+// `make test-sriov` and `make bench-sriov` start.
+//
+//	sriov [-bench] [-run REGEXP] [PACKAGE ...]
+//
+// The tests find in their environment NEUTRINO_SRIOV_PFS, the comma-separated names of
+// the PFs, each with seven VFs, and NEUTRINO_BIN, the neutrino binary. Each package's
+// tests run in its source directory.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"neutrino/test/rig"
+)
+
+// packages with rig tests; those that have none are passed over.
+var packages = []string{
+	"internal/vfnl", "internal/pci", "internal/hostprep", "internal/eswitch/sriov", "internal/libvirt", "internal/plug", "test/sriov",
+}
+
+const deadline = 20 * time.Minute
+
+func main() {
+	bench := flag.Bool("bench", false, "run the benchmarks in place of the tests")
+	run := flag.String("run", os.Getenv("RIG_RUN"), "only tests whose name matches")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		packages = flag.Args()
+	} else if p := os.Getenv("RIG_PKGS"); p != "" {
+		packages = strings.Fields(p)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("it took longer than %s", deadline))
+	defer cancel()
+	if err := rig.Check(ctx); err != nil {
+		fmt.Println("SKIP:", err)
+		return
+	}
+	if err := all(ctx, *bench, *run); err != nil {
+		fmt.Fprintln(os.Stderr, "rig:", err)
+		os.Exit(1)
+	}
+}
+
+func all(ctx context.Context, bench bool, match string) error {
+	share, err := os.MkdirTemp("", "neutrino-rig")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(share)
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	script, n, err := prepare(ctx, root, share, bench, match)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return errors.New("there is nothing to run")
+	}
+	code, err := rig.Machine{NICs: 2, Share: share, Script: script, Output: os.Stdout}.Run(ctx)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("%d packages failed", code)
+	}
+	return err
+}
+
+// prepare builds what runs in the machine, and writes its script.
+func prepare(ctx context.Context, root, share string, bench bool, match string) (script string, n int, err error) {
+	if err = command(ctx, "go", "build", "-trimpath", "-o", filepath.Join(share, "neutrino"), "./cmd/neutrino"); err != nil {
+		return "", 0, err
+	}
+	var s strings.Builder
+	s.WriteString(setUp)
+	for _, pkg := range packages {
+		names, ferr := find(filepath.Join(root, pkg), bench, match)
+		if ferr != nil {
+			return "", 0, ferr
+		}
+		if len(names) == 0 {
+			continue
+		}
+		n += len(names)
+		file := strings.ReplaceAll(pkg, "/", "-") + ".test"
+		if err = command(ctx, "go", "test", "-c", "-o", filepath.Join(share, file), "./"+pkg); err != nil {
+			return "", 0, err
+		}
+		what := "-test.run '^(" + strings.Join(names, "|") + ")$'"
+		if bench {
+			what = "-test.run '^$' -test.bench '^(" + strings.Join(names, "|") + ")$' -test.benchtime 1s"
+		}
+		fmt.Fprintf(&s, "package neutrino/%s %s /vm/%s -test.v -test.timeout 10m %s\n", pkg, filepath.Join(root, pkg), file, what)
+	}
+	s.WriteString("exit $failed\n")
+	return s.String(), n, nil
+}
+
+// setUp loads the drivers and makes the VFs. Progress on a serial line is all there is.
+const setUp = `
+failed=0
+package() {
+	name=$1 dir=$2; shift 2
+	echo "=== PACKAGE $name"
+	start=$(date +%s%N)
+	cd "$dir"
+	if "$@"; then word=ok; else word=FAIL; failed=$((failed+1)); fi
+	ms=$((($(date +%s%N)-start)/1000000))
+	printf '%s\t%s\t%d.%03ds\n' $word $name $((ms/1000)) $((ms%1000))
+}
+for m in igb igbvf vfio-pci vfio_iommu_type1 macvtap 8021q tun bridge; do modprobe $m || exit 99; done
+pfs=
+for d in /sys/class/net/*; do
+	[ -e $d/device/sriov_numvfs ] || continue
+	pf=${d##*/}
+	ip link set $pf up
+	echo 7 > $d/device/sriov_numvfs || exit 99
+	pfs=$pfs${pfs:+,}$pf
+done
+export NEUTRINO_SRIOV_PFS=$pfs NEUTRINO_BIN=/vm/neutrino
+echo "=== $(uname -r), PFs $pfs"
+`
+
+var (
+	testFunc  = regexp.MustCompile(`^func (Test[A-Z]\w*)\(`)
+	benchFunc = regexp.MustCompile(`^func (Benchmark[A-Z]\w*)\(`)
+)
+
+// find lists the rig tests (or benchmarks) of a package.
+func find(dir string, bench bool, match string) ([]string, error) {
+	want, err := regexp.Compile(match)
+	if err != nil {
+		return nil, fmt.Errorf("-run %q: %w", match, err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*rig_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	function := testFunc
+	if bench {
+		function = benchFunc
+		more, gerr := filepath.Glob(filepath.Join(dir, "*bench_test.go"))
+		if gerr != nil {
+			return nil, gerr
+		}
+		files = append(files, more...)
+	}
+	var out []string
+	for _, f := range files {
+		b, rerr := os.ReadFile(f)
+		if rerr != nil {
+			return nil, rerr
+		}
+		sc := bufio.NewScanner(bytes.NewReader(b))
+		for sc.Scan() {
+			if m := function.FindStringSubmatch(sc.Text()); m != nil && m[1] != "TestMain" && want.MatchString(m[1]) {
+				out = append(out, m[1])
+			}
+		}
+	}
+	return out, nil
+}
+
+func command(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return nil
+}
