@@ -2,152 +2,111 @@ package libvirt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/digitalocean/go-libvirt"
+	rpc "github.com/digitalocean/go-libvirt"
 )
 
-const (
-	live   = uint32(libvirt.DomainDeviceModifyLive)
-	config = uint32(libvirt.DomainDeviceModifyConfig)
+// busyPause is how long a domain is left alone that another change holds.
+const busyPause = time.Second
 
-	// askAgain is how often a guest that does not react is asked, and the domain read.
-	askAgain = 5 * time.Second
-)
-
-// Attach makes the interface a part of the domain: of the running one where it runs, and
-// of its configuration where it has one. What is there already is left.
+// Attach makes the interface a part of the domain, named by name or UUID: of the running
+// one where it runs, and of its configuration where it has one. Where it is already it is
+// left alone. libvirt carries out both or none.
+//
+// When Attach returns, libvirt has written MAC and VLAN of the VF (see the package). When
+// it fails the VF may be left with them, and a macvtap's netdev may have another name:
+// libvirt gives the VF driver up and binds it again where the netdev refuses the MAC.
+//
+// Errors are ErrInvalid, ErrNoDomain, ErrConflict, ErrUnavailable, what libvirt says, or
+// the end of ctx (3 minutes where it has none).
 func (c *Client) Attach(ctx context.Context, domain string, i Interface) error {
 	text, err := i.XML()
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(l *libvirt.Libvirt) error {
-		d, err := lookup(l, domain)
-		if err != nil {
-			return err
-		}
-		now, err := describe(l, d)
-		if err != nil {
-			return err
-		}
-		have, _ := now.device(i.Alias)
-		var flags uint32
-		if now.Running && !have.Live {
-			flags |= live
-		}
-		if now.Persistent && !have.Config {
-			flags |= config
-		}
-		if flags == 0 {
-			return nil
-		}
-		return wrap(fmt.Sprintf("attach interface %s to domain %s", i.MAC, d.Name), l.DomainAttachDeviceFlags(d, text, flags))
+	return c.with(ctx, attachTimeout, func(s *session) error {
+		return s.attach(domain, i, text)
 	})
 }
 
-// Has reports whether the domain exists and has a device of that alias, running or
-// configured.
-func (c *Client) Has(ctx context.Context, domain, alias string) (bool, error) {
-	has := false
-	err := c.with(ctx, func(l *libvirt.Libvirt) error {
-		d, err := lookup(l, domain)
-		if err != nil {
-			return err
-		}
-		now, err := describe(l, d)
-		_, has = now.device(alias)
-		return err
-	})
-	if errors.Is(err, ErrNoDomain) || isNoDomain(err) {
-		return false, nil
-	}
-	return has, err
-}
-
-// Detach takes the device away and returns when the running guest has let go of it, as
-// libvirt says by its DEVICE_REMOVED event. A domain or device that is not there is no
-// error. A guest that refuses, or does not react while ctx lasts, is ErrStillAttached.
-func (c *Client) Detach(ctx context.Context, domain, alias string) error {
-	err := c.with(ctx, func(l *libvirt.Libvirt) error {
-		d, err := lookup(l, domain)
-		if err != nil {
-			return err
-		}
-		now, err := describe(l, d)
-		if err != nil {
-			return err
-		}
-		have, _ := now.device(alias)
-		if have.Config {
-			// First, so that a guest that restarts meanwhile comes up without it.
-			err = l.DomainDetachDeviceAlias(d, alias, config)
-			if err != nil && !gone(err) {
-				return wrap(fmt.Sprintf("take %s from the configuration of domain %s", alias, d.Name), err)
-			}
-		}
-		if !have.Live {
-			return nil
-		}
-		return detachLive(ctx, l, d, alias)
-	})
-	if errors.Is(err, ErrNoDomain) || isNoDomain(err) {
-		return nil
-	}
-	return err
-}
-
-// gone reports whether libvirt says that the device is not there.
-func gone(err error) bool {
-	c := code(err)
-	return c == libvirt.ErrDeviceMissing || c == libvirt.ErrNoDomain
-}
-
-// detachLive asks the guest to let go, and waits until it has. The events are subscribed
-// to before it is asked, so that none is missed; the domain is read again now and then
-// all the same.
-func detachLive(ctx context.Context, l *libvirt.Libvirt, d libvirt.Domain, alias string) error {
-	events, stop, err := removals(ctx, l)
-	if err != nil {
-		return wrap("watch domain "+d.Name, err)
-	}
-	defer stop()
-	ask := time.NewTimer(0)
-	defer ask.Stop()
+func (s *session) attach(domain string, i Interface, text string) error {
+	tried := rpc.DomainDeviceModifyFlags(-1)
 	var last error
 	for {
-		select {
-		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("detach %s from domain %s: %w: is the guest's system running, and does it support hot-unplug? Shut it down, or unplug there first", alias, d.Name, ErrStillAttached), last)
-		case e, ok := <-events:
-			switch {
-			case !ok:
-				return fmt.Errorf("detach %s from domain %s: %w: the connection was lost", alias, d.Name, ErrUnavailable)
-			case e.domain != d.Name || e.alias != alias:
-				continue
-			case e.failed:
-				return fmt.Errorf("detach %s from domain %s: %w: it refused", alias, d.Name, ErrStillAttached)
-			default:
-				return nil
-			}
-		case <-ask.C:
-			now, derr := describe(l, d)
-			if isNoDomain(derr) {
-				return nil
-			}
-			if derr != nil {
-				return derr
-			}
-			if have, _ := now.device(alias); !have.Live {
-				return nil
-			}
-			// An unplug that is pending already is refused; it goes on all the same.
-			if last = l.DomainDetachDeviceAlias(d, alias, live); gone(last) {
-				return nil
-			}
-			ask.Reset(askAgain)
+		v, err := s.find(domain)
+		if err != nil {
+			return err
 		}
+		todo, err := v.lacks(i)
+		switch {
+		case err != nil:
+			return err
+		case todo == 0:
+			return nil
+		case todo == tried && !busy(last): // looked again: nothing has changed
+			return advice(fmt.Errorf("attach %s %s%s to domain %s: %w", i.Kind, i.PCISlot, i.Netdev, v.Name, last))
+		}
+		if todo == tried {
+			if err = s.pause(busyPause); err != nil {
+				return fmt.Errorf("attach to domain %s: %w: %w", v.Name, err, last)
+			}
+		}
+		err = s.DomainAttachDeviceFlags(v.id, text, uint32(todo))
+		if err == nil {
+			return nil
+		}
+		tried, last = todo, reply(s.ctx, err)
+		if s.ctx.Err() != nil {
+			return fmt.Errorf("attach to domain %s: %w", v.Name, last)
+		}
+	}
+}
+
+// lacks says where the interface is missing, or ErrConflict.
+func (v *view) lacks(i Interface) (rpc.DomainDeviceModifyFlags, error) {
+	var todo rpc.DomainDeviceModifyFlags
+	missing := func(there []element, where string) (bool, error) {
+		for _, e := range there {
+			switch {
+			case !e.is(i) && !e.sits(i):
+			case e.is(i) && e.same(i):
+				return false, nil
+			default:
+				return false, fmt.Errorf("domain %s: %w: %s has %s; detach it first", v.Name, ErrConflict, where, e.Device)
+			}
+		}
+		return true, nil
+	}
+	if v.active() {
+		lack, err := missing(v.live, "it")
+		if err != nil {
+			return 0, err
+		}
+		if lack {
+			todo |= rpc.DomainDeviceModifyLive
+		}
+	}
+	if v.Persistent {
+		lack, err := missing(v.config, "its configuration")
+		if err != nil {
+			return 0, err
+		}
+		if lack {
+			todo |= rpc.DomainDeviceModifyConfig
+		}
+	}
+	return todo, nil
+}
+
+func (s *session) pause(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
 	}
 }

@@ -1,12 +1,30 @@
-// Package libvirt speaks to libvirt over its RPC socket: it writes the interface of a
-// port's VF, attaches it to domains and detaches it, and tells when domains change. It
-// runs no virsh and needs no cgo.
+// Package libvirt makes VFs a part of libvirt's domains and takes them out again, and
+// says which domains have which VFs. It speaks libvirt's RPC protocol over the daemon's
+// unix socket: neither virsh nor libvirt's C library is needed.
 //
-// A [Client] opens a connection per call and closes it again: a daemon that was
-// restarted is no event, and a call that hangs ends with its context. Events come over
-// a connection of their own, on which nothing is asked.
+// An [Interface] is a port's VF for VFIO passthrough (hostdev) or macvtap. A [Client]
+// attaches and detaches it, lists [Client.Domains] with the host's devices that they
+// have, and tells of changes ([Client.Events], [Client.Watch]).
 //
-// The package owns domain XML and the RPC. It never binds drivers nor touches the
-// network attributes of a VF; libvirt itself sets the MAC and VLAN that the interface
-// names, which are the ones that the agent has programmed.
+// Rules:
+//
+//   - Attach and Detach may be repeated: what is found done is a success. An
+//     interface is known by its alias, ua-neutrino-<port>, else by its MAC together with
+//     its PCI slot or netdev.
+//   - Detach returns nil only when neither the domain nor its configuration has the
+//     interface. A guest may take its time, or refuse: that ends in [ErrStillAttached].
+//   - Each call has a connection of its own, which ends with the call or with its
+//     context. A call that ended with its context may still be carried out by libvirt:
+//     look again, or repeat it.
+//   - Events only say that something has changed; what is true is what Domains says.
+//
+// What libvirt does to a VF (seen with libvirt 9.0 and an igb NIC): on attach it writes
+// the MAC and the VLAN of the XML into the PF as the VF's own; without a VLAN in the XML
+// it takes the VLAN off the VF. On detach, and when the domain ends, it writes back what
+// the PF had before the attach, whatever it was changed to meanwhile. So the VLAN of the
+// port has to be in the XML, and the embedded switch has to be looked at again after
+// attach and detach.
+//
+// The package never chooses a VF, never binds a driver, and never touches the embedded
+// switch itself.
 package libvirt

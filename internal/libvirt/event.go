@@ -6,137 +6,169 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/digitalocean/go-libvirt"
+	rpc "github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
 )
 
-// removal is what became of a device that a guest was asked to let go.
-type removal struct {
-	domain, alias string
-	failed        bool
-}
+// Happening is what an event tells.
+type Happening string
 
-// removals subscribes to the ends of unplugs. stop ends the subscription and waits for
-// it; it has to be called before the connection is closed.
-func removals(ctx context.Context, l *libvirt.Libvirt) (<-chan removal, func(), error) {
-	ctx, cancel := context.WithCancel(ctx)
-	ok, err := l.SubscribeEvents(ctx, libvirt.DomainEventIDDeviceRemoved, nil)
-	if err != nil {
-		cancel()
-		return nil, nil, err
-	}
-	bad, err := l.SubscribeEvents(ctx, libvirt.DomainEventIDDeviceRemovalFailed, nil)
-	if err != nil {
-		cancel()
-		drain(ok)
-		return nil, nil, err
-	}
-	out, done := make(chan removal), make(chan struct{})
-	go func() {
-		defer close(done)
-		defer close(out)
-		relay(ctx, ok, bad, out)
-		drain(ok)
-		drain(bad)
-	}()
-	return out, func() { cancel(); <-done }, nil
-}
+// What events tell. Those about domains have Domain and UUID.
+const (
+	// Resync: events flow from here on; what happened before may have been missed.
+	Resync Happening = "resync"
+	// Lost: no events come until the next Resync; Err says why. Told once.
+	Lost Happening = "lost"
 
-// drain reads a subscription to its end: go-libvirt's sender waits for a reader.
-func drain(events <-chan any) {
-	for range events { //nolint:revive // nobody wants them any more
-	}
-}
+	Defined   Happening = "defined" // or its configuration changed
+	Undefined Happening = "undefined"
+	Started   Happening = "started"
+	Stopped   Happening = "stopped"   // shut down, saved, migrated away, failed to start
+	Destroyed Happening = "destroyed" // stopped by force
+	Crashed   Happening = "crashed"   // the guest, or its QEMU; it may be kept for a look at it
+	Removed   Happening = "removed"   // the guest has let go of the device Alias
+)
 
-func relay(ctx context.Context, ok, bad <-chan any, out chan<- removal) {
-	for {
-		var r removal
-		select {
-		case <-ctx.Done():
-			return
-		case e, open := <-ok:
-			m, is := e.(*libvirt.DomainEventCallbackDeviceRemovedMsg)
-			if !open || !is {
-				return
-			}
-			r = removal{domain: m.Msg.Dom.Name, alias: m.Msg.DevAlias}
-		case e, open := <-bad:
-			m, is := e.(*libvirt.DomainEventCallbackDeviceRemovalFailedMsg)
-			if !open || !is {
-				return
-			}
-			r = removal{domain: m.Dom.Name, alias: m.DevAlias, failed: true}
-		}
-		select {
-		case out <- r:
-		case <-ctx.Done():
-			return
-		}
-	}
+// Event of libvirt's. It is a hint to look at [Client.Domains], not the truth: by the
+// time that it is read things may be otherwise.
+type Event struct {
+	What   Happening
+	Domain string // its name
+	UUID   string
+	Alias  string // of the device
+	Err    error
 }
 
 const (
 	firstReconnect = 250 * time.Millisecond
-	lastReconnect  = 30 * time.Second
+	lastReconnect  = 15 * time.Second
 )
 
-// Watch calls changed after every event in the life of a domain (started, stopped,
-// undefined, ...), after each loss of a device, and whenever events may have been
-// missed, that is after each connection. It blocks until ctx ends, and connects again,
-// with growing pauses, when the daemon goes. changed must not block.
+// Events tells what happens to domains until ctx ends; then the channel is closed. When
+// the daemon goes, it connects again with growing pauses, as long as it takes. Events
+// wait for the reader, however many.
+func (c *Client) Events(ctx context.Context) <-chan Event {
+	out := make(chan Event)
+	go func() {
+		defer close(out)
+		c.tell(ctx, out)
+	}()
+	return out
+}
+
+// Watch calls changed whenever domains or their devices may have changed, until ctx
+// ends.
 func (c *Client) Watch(ctx context.Context, changed func()) {
+	for e := range c.Events(ctx) {
+		if e.What != Lost {
+			changed()
+		}
+	}
+}
+
+func (c *Client) tell(ctx context.Context, out chan<- Event) {
+	fails := 0
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	fails := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		connected := false
-		_ = c.with(ctx, func(l *libvirt.Libvirt) error { //nolint:errcheck // it is tried again
-			connected = true
-			return watch(ctx, l, changed)
-		})
-		fails++
-		if connected {
-			fails = 1
+		told, err := c.relay(ctx, out)
+		if told {
+			fails = 0
 		}
-		pause := min(firstReconnect<<min(fails-1, 8), lastReconnect)
+		if fails == 0 && !send(ctx, out, Event{What: Lost, Err: err}) {
+			return
+		}
+		pause := min(firstReconnect<<min(fails, 8), lastReconnect)
 		timer.Reset(pause/2 + rand.N(pause/2))
+		fails++
 	}
 }
 
-// watch reports until the connection is lost or ctx ends.
-func watch(ctx context.Context, l *libvirt.Libvirt, changed func()) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	life, err := l.SubscribeEvents(ctx, libvirt.DomainEventIDLifecycle, nil)
+// relay hands on events until the connection breaks or ctx ends. told says that there
+// was a connection.
+func (c *Client) relay(ctx context.Context, out chan<- Event) (told bool, err error) {
+	s, err := c.at.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("subscribe to the lives of domains: %w", err)
+		return false, err
 	}
-	defer func() { cancel(); drain(life) }()
-	gone, stop, err := removals(ctx, l)
+	defer s.close()
+	lives, err := s.subscribe(rpc.DomainEventIDLifecycle)
 	if err != nil {
-		return fmt.Errorf("subscribe to unplugs: %w", err)
+		return false, err
 	}
-	defer stop()
-	changed()
-	for {
+	removed, err := s.subscribe(rpc.DomainEventIDDeviceRemoved)
+	if err != nil {
+		return false, err
+	}
+	next := Event{What: Resync}
+	for send(ctx, out, next) {
+		var e any
+		var open bool
 		select {
+		case e, open = <-lives:
+		case e, open = <-removed:
 		case <-ctx.Done():
-			return nil
-		case <-l.Disconnected():
-			return ErrUnavailable
-		case _, ok := <-life:
-			if !ok {
-				return ErrUnavailable
-			}
-		case _, ok := <-gone:
-			if !ok {
-				return ErrUnavailable
-			}
 		}
-		changed()
+		if !open {
+			break
+		}
+		next = eventOf(e)
+	}
+	return true, fmt.Errorf("%w: the connection broke", ErrUnavailable)
+}
+
+// send hands on an event; false when ctx has ended. Events that tell nothing are passed
+// over.
+func send(ctx context.Context, out chan<- Event, e Event) bool {
+	if e.What == "" || ctx.Err() != nil {
+		return ctx.Err() == nil
+	}
+	select {
+	case out <- e:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func eventOf(e any) Event {
+	switch m := e.(type) {
+	case *rpc.DomainEventCallbackLifecycleMsg:
+		return Event{What: happening(m.Msg.Event, m.Msg.Detail), Domain: m.Msg.Dom.Name, UUID: uuid.UUID(m.Msg.Dom.UUID).String()}
+	case *rpc.DomainEventCallbackDeviceRemovedMsg:
+		return Event{What: Removed, Domain: m.Msg.Dom.Name, UUID: uuid.UUID(m.Msg.Dom.UUID).String(), Alias: m.Msg.DevAlias}
+	default:
+		return Event{}
+	}
+}
+
+// happening translates virDomainEventType and its details; "" for what changes nothing
+// about devices: suspended, resumed, shutdown begun.
+func happening(event, detail int32) Happening {
+	switch rpc.DomainEventType(event) {
+	case rpc.DomainEventDefined:
+		return Defined
+	case rpc.DomainEventUndefined:
+		return Undefined
+	case rpc.DomainEventStarted:
+		return Started
+	case rpc.DomainEventCrashed:
+		return Crashed
+	case rpc.DomainEventStopped:
+		switch rpc.DomainEventStoppedDetailType(detail) {
+		case rpc.DomainEventStoppedDestroyed:
+			return Destroyed
+		case rpc.DomainEventStoppedCrashed:
+			return Crashed
+		default:
+			return Stopped
+		}
+	default:
+		return ""
 	}
 }

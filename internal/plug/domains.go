@@ -26,12 +26,12 @@ func (d LibvirtDomains) Attach(ctx context.Context, v VIF) error {
 func (d LibvirtDomains) Detach(ctx context.Context, v VIF) error {
 	ctx, cancel := context.WithTimeout(ctx, guestDeadline)
 	defer cancel()
-	return d.Client.Detach(ctx, v.DomainUUID, libvirt.AliasOf(v.PortID))
+	return d.Client.Detach(ctx, v.DomainUUID, interfaceOf(v))
 }
 
 // Has implements Domains.
 func (d LibvirtDomains) Has(ctx context.Context, v VIF) (bool, error) {
-	return d.Client.Has(ctx, v.DomainUUID, libvirt.AliasOf(v.PortID))
+	return d.Client.Has(ctx, v.DomainUUID, interfaceOf(v))
 }
 
 // Watch implements Domains.
