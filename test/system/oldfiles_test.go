@@ -56,9 +56,9 @@ type machine struct {
 	dir string
 }
 
-func newMachine(t *testing.T, vfs int) *machine {
+func newMachine(t *testing.T, name string, vfs int) *machine {
 	t.Helper()
-	m := &machine{ns: fmt.Sprintf("nsys%d", os.Getpid()), dir: t.TempDir()}
+	m := &machine{ns: fmt.Sprintf("nsys%d%s", os.Getpid(), name), dir: t.TempDir()}
 	namespace(t, m.ns)
 	if err := errors.Join(os.MkdirAll(m.pins(), 0o700), os.MkdirAll(filepath.Join(m.dir, "lib"), 0o700)); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,8 @@ func (m *machine) api(t *testing.T) *api {
 // through, one of a `direct` port.
 func TestOldFilesWork(t *testing.T) {
 	needRoot(t)
-	m := newMachine(t, 4)
+	t.Parallel()
+	m := newMachine(t, "o", 4)
 	ml2 := writeFile(t, filepath.Join(m.dir, "etc", "ml2_conf.ini"), oldML2)
 	mlnx := writeFile(t, filepath.Join(m.dir, "etc", "mlnx_conf.ini"), oldAgent)
 	said, agentSaid := newLog(t, "controller"), newLog(t, "agent")
