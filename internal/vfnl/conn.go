@@ -6,37 +6,25 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// closePatience is how long Close waits for a request under way.
-const closePatience = time.Second
-
 // Conn is one kept rtnetlink socket. It is safe for concurrent use; requests go one
 // after the other.
 //
-// The kernel carries a request out inside the call that sends it, so a driver that
-// hangs holds that call, and nothing can interrupt it. A Conn has one goroutine for
-// these calls: whoever waits leaves when the context ends, the goroutine stays until
-// the kernel lets go, and meanwhile all calls on this Conn end with their contexts. Who
-// has several PFs and wants one not to hold up the others has a Conn for each.
+// The kernel carries a request out inside the call that sends it, on the caller's
+// thread, so a driver that hangs holds the caller, and nothing can interrupt it. A
+// context is obeyed before that: while another request is under way. Who must not be
+// held calls from a goroutine that can be left behind, and has a Conn for each PF, so
+// that one driver does not hold up the requests to others.
 type Conn struct {
-	nl    *netlink.Conn
-	calls chan *call
-	quit  chan struct{}
-	idle  chan struct{} // closed when the goroutine is gone
-	once  sync.Once
-}
-
-// call is one request. The goroutine decodes the answer, which is good only until the
-// next one.
-type call struct {
-	msg    netlink.Message
-	decode func(netlink.Message) error // nil for an acknowledgement
-	done   chan error                  // capacity 1: nobody may be there any more
+	nl   *netlink.Conn
+	turn chan struct{} // capacity 1: full while a request is under way
+	quit chan struct{}
+	once sync.Once // closes quit
+	shut sync.Once // closes nl
 }
 
 // Dial opens a socket in the calling thread's network namespace.
@@ -54,80 +42,73 @@ func Dial() (*Conn, error) {
 
 // New makes a Conn of an open socket, which it owns from now on.
 func New(nl *netlink.Conn) *Conn {
-	c := &Conn{nl: nl, calls: make(chan *call), quit: make(chan struct{}), idle: make(chan struct{})}
-	go c.work()
-	return c
+	return &Conn{nl: nl, turn: make(chan struct{}, 1), quit: make(chan struct{})}
 }
 
-func (c *Conn) work() {
-	defer close(c.idle)
-	defer c.nl.Close() // here and not in Close: no call is under way on it
-	for {
-		select {
-		case <-c.quit:
-			return
-		case x := <-c.calls:
-			x.done <- c.carryOut(x)
-		}
-	}
-}
-
-func (c *Conn) carryOut(x *call) error {
-	msgs, err := c.nl.Execute(x.msg)
-	if err != nil || x.decode == nil {
-		return err
-	}
-	for _, m := range msgs {
-		if m.Header.Type == rtmNewLink {
-			return x.decode(m)
-		}
-	}
-	return fmt.Errorf("the kernel gave no answer: %w", os.ErrInvalid)
-}
-
-// Close closes the socket and waits for the goroutine; not for one that a driver holds,
-// which closes the socket and goes when the driver lets go.
+// Close closes the socket; where a driver holds a request, as soon as it lets go.
 func (c *Conn) Close() error {
 	c.once.Do(func() { close(c.quit) })
-	patience := time.NewTimer(closePatience)
-	defer patience.Stop()
-	select {
-	case <-c.idle:
-	case <-patience.C:
-	}
-	return nil
+	return c.closeIdle()
 }
 
-func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlink.HeaderFlags, body []byte, decode func(netlink.Message) error) error {
-	x := &call{done: make(chan error, 1), decode: decode, msg: netlink.Message{
-		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags}, Data: body,
-	}}
+// closeIdle closes the socket unless a request is under way.
+func (c *Conn) closeIdle() (err error) {
 	select {
-	case c.calls <- x:
+	case c.turn <- struct{}{}:
+		c.shut.Do(func() { err = c.nl.Close() })
+		<-c.turn
+	default: // whoever has the turn closes it, see release
+	}
+	return err
+}
+
+func (c *Conn) closed() bool {
+	select {
+	case <-c.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *Conn) take(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case c.turn <- struct{}{}:
 	case <-c.quit:
 		return ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("the kernel is still at an earlier request: %w", errors.Join(ErrBusy, ctx.Err()))
 	}
-	select {
-	case err := <-x.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("the kernel does not answer: %w", ctx.Err())
+	if c.closed() {
+		c.release()
+		return ErrClosed
 	}
+	return nil
+}
+
+func (c *Conn) release() {
+	<-c.turn
+	if c.closed() {
+		_ = c.closeIdle()
+	}
+}
+
+// request carries out one request. The answer is good while the turn is held.
+func (c *Conn) request(typ netlink.HeaderType, flags netlink.HeaderFlags, body []byte) ([]netlink.Message, error) {
+	return c.nl.Execute(netlink.Message{Header: netlink.Header{Type: typ, Flags: netlink.Request | flags}, Data: body})
 }
 
 // PF reads one PF and its VFs, with the VFs' statistics if stats says so.
 //
-// Errors: ErrNoPF; ErrTruncated (the kernel may say EMSGSIZE instead); the context's.
+// Errors: ErrNoPF; ErrTruncated (the kernel may say EMSGSIZE instead); ErrClosed;
+// ErrBusy with the context's while another request is under way.
 func (c *Conn) PF(ctx context.Context, ifindex int, stats bool) (PF, error) {
-	got := new(PF) // a caller that has left does not see it change
-	err := c.execute(ctx, rtmGetLink, 0, EncodeGet(ifindex, stats), func(m netlink.Message) (err error) {
-		*got, err = Decode(m.Data, stats)
-		return err
-	})
+	p, err := c.pf(ctx, ifindex, stats)
 	if err == nil {
-		return *got, nil
+		return p, nil
 	}
 	if errors.Is(err, unix.EMSGSIZE) {
 		err = fmt.Errorf("%w: %w", ErrTruncated, err)
@@ -135,18 +116,35 @@ func (c *Conn) PF(ctx context.Context, ifindex int, stats bool) (PF, error) {
 	return PF{}, fmt.Errorf("read VFs of interface %d: %w", ifindex, worded(err))
 }
 
+func (c *Conn) pf(ctx context.Context, ifindex int, stats bool) (PF, error) {
+	if err := c.take(ctx); err != nil {
+		return PF{}, err
+	}
+	defer c.release()
+	msgs, err := c.request(rtmGetLink, 0, EncodeGet(ifindex, stats))
+	if err != nil {
+		return PF{}, err
+	}
+	for _, m := range msgs {
+		if m.Header.Type == rtmNewLink {
+			return Decode(m.Data, stats)
+		}
+	}
+	return PF{}, fmt.Errorf("the kernel gave no answer: %w", os.ErrInvalid)
+}
+
 // Set carries out the changes in their order in one request. The kernel stops at the
 // first attribute that its driver refuses; what came before is done.
 //
 // Errors: ErrInvalid before anything was sent; a *SetError, which wraps ErrUnsupported,
-// ErrNoVF, ErrBusy or ErrNoPF where one fits, and the errno; the context's, after which
-// the change may still happen.
+// ErrNoVF, ErrBusy or ErrNoPF where one fits, and the errno; ErrClosed; ErrBusy with the
+// context's while another request is under way.
 func (c *Conn) Set(ctx context.Context, ifindex int, changes ...Change) error {
 	body, err := Encode(ifindex, changes...)
 	if err != nil {
 		return err
 	}
-	if err = c.execute(ctx, rtmSetLink, netlink.Acknowledge, body, nil); err != nil {
+	if err = c.set(ctx, body); err != nil {
 		return setError(ifindex, changes, err)
 	}
 	return nil
@@ -154,8 +152,17 @@ func (c *Conn) Set(ctx context.Context, ifindex int, changes ...Change) error {
 
 // SetAddress sets a netdev's own address, such as a VF netdev's in this namespace.
 func (c *Conn) SetAddress(ctx context.Context, ifindex int, m MAC) error {
-	if err := c.execute(ctx, rtmSetLink, netlink.Acknowledge, encodeAddress(ifindex, m), nil); err != nil {
+	if err := c.set(ctx, encodeAddress(ifindex, m)); err != nil {
 		return fmt.Errorf("set address %v of interface %d: %w", m, ifindex, worded(err))
 	}
 	return nil
+}
+
+func (c *Conn) set(ctx context.Context, body []byte) error {
+	if err := c.take(ctx); err != nil {
+		return err
+	}
+	defer c.release()
+	_, err := c.request(rtmSetLink, netlink.Acknowledge, body)
+	return err
 }

@@ -94,6 +94,12 @@ func BenchmarkObserve(b *testing.B) {
 func BenchmarkSet(b *testing.B) {
 	i := rig(b)
 	change := vfnl.Change{VF: 0, Attrs: vfnl.Attrs{VLAN: eswitch.Set(vfnl.VLAN{ID: 77}), SpoofCheck: eswitch.Set(true), Trust: eswitch.Set(false)}}
+	b.Cleanup(func() {
+		c := conn(b)
+		if err := c.Set(context.Background(), i.Index, vfnl.Change{Attrs: vfnl.Attrs{VLAN: eswitch.Set(vfnl.VLAN{})}}); err != nil {
+			b.Error(err)
+		}
+	})
 	b.Run("raw", func(b *testing.B) {
 		body, err := vfnl.Encode(i.Index, change)
 		if err != nil {

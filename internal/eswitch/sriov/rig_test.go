@@ -111,6 +111,40 @@ func TestRigNeverBindsAVFWithAMacvtapAgain(t *testing.T) {
 	}
 }
 
+func TestRigVFOfAGuestIsProgrammedAndLeftToIt(t *testing.T) {
+	s, p, name := rig(t)
+	var sys pci.Sys
+	slot := p.VFs[3].Slot
+	if err := sys.Bind(t.Context(), slot, pci.VFIODriver); err != nil {
+		t.Skipf("no vfio-pci here: %v", err)
+	}
+	defer func() { must(t, sys.Bind(context.Background(), slot, look(t, s, name, 0).Driver)) }()
+	must(t, apply(t, s, name, 3, eswitch.Attrs{MAC: eswitch.Set("fa:16:3e:00:00:23"), VLAN: eswitch.Set(77)}))
+	v := look(t, s, name, 3)
+	if v.Driver != pci.VFIODriver || v.Netdev != "" || v.Attrs.MAC != eswitch.Set("fa:16:3e:00:00:23") || v.Attrs.VLAN != eswitch.Set(77) {
+		t.Errorf("VF %+v", v)
+	}
+	settleOn(t, s, name, 3, v.BaselineAttrs())
+}
+
+func TestRigVFInAnotherNamespaceIsProgrammedAndLeftThere(t *testing.T) {
+	s, _, name := rig(t)
+	v := look(t, s, name, 2)
+	run(t, "ip", "netns", "add", "tenant")
+	defer run(t, "ip", "netns", "del", "tenant") // the VF's netdev comes back by that
+	quiet(s)
+	observe(t, s)
+	run(t, "ip", "link", "set", v.Netdev, "netns", "tenant")
+	if !event(s, time.Second) {
+		t.Error("no event although the netdev went away")
+	}
+	if now := look(t, s, name, 2); now.Netdev != "" || now.Driver != v.Driver {
+		t.Errorf("VF %+v", now)
+	}
+	must(t, apply(t, s, name, 2, eswitch.Attrs{MAC: eswitch.Set("fa:16:3e:00:00:24")}))
+	run(t, "ip", "netns", "exec", "tenant", "ip", "link", "show", v.Netdev) // still there: not bound again
+}
+
 func TestRigForeignChangeIsAnEventWithinASecond(t *testing.T) {
 	s, _, name := rig(t)
 	for _, state := range []string{"up", "down"} {
