@@ -91,14 +91,13 @@ func (p *PF) list(b []byte, stats bool) ([]byte, error) {
 		if !ok || count > p.NumVFs || !follows(rest) {
 			continue
 		}
-		p.VFs = make([]VF, 0, count)
-		for l := b[attrHeader:n]; len(l) > 0; {
+		p.VFs = make([]VF, count)
+		l := b[attrHeader:n]
+		for i := range p.VFs {
 			_, v, more, _ := next(l)
-			vf, ok := decodeVF(v, stats)
-			if !ok {
+			if !p.VFs[i].decode(v, stats) {
 				return nil, fmt.Errorf("VF information: %w", errMalformed)
 			}
-			p.VFs = append(p.VFs, vf)
 			l = more
 		}
 		return rest, p.sort()
@@ -148,19 +147,23 @@ func follows(b []byte) bool {
 	return true
 }
 
-func decodeVF(b []byte, stats bool) (VF, bool) {
-	vf := VF{Index: -1, Attrs: Attrs{
-		MAC: eswitch.Unsupported[MAC](), VLAN: eswitch.Unsupported[VLAN](),
-		SpoofCheck: eswitch.Unsupported[bool](), Trust: eswitch.Unsupported[bool](),
-		LinkState: eswitch.Unsupported[model.LinkState](),
-		MinTxRate: eswitch.Unsupported[int](), MaxTxRate: eswitch.Unsupported[int](),
-		RSSQuery: eswitch.Unsupported[bool](), NodeGUID: eswitch.Unsupported[GUID](), PortGUID: eswitch.Unsupported[GUID](),
-	}}
+// nothingTold is a VF of which nothing was read yet.
+var nothingTold = VF{Index: -1, Attrs: Attrs{
+	MAC: eswitch.Unsupported[MAC](), VLAN: eswitch.Unsupported[VLAN](),
+	SpoofCheck: eswitch.Unsupported[bool](), Trust: eswitch.Unsupported[bool](),
+	LinkState: eswitch.Unsupported[model.LinkState](),
+	MinTxRate: eswitch.Unsupported[int](), MaxTxRate: eswitch.Unsupported[int](),
+	RSSQuery: eswitch.Unsupported[bool](), NodeGUID: eswitch.Unsupported[GUID](), PortGUID: eswitch.Unsupported[GUID](),
+}}
+
+// decode reads one IFLA_VF_INFO.
+func (vf *VF) decode(b []byte, stats bool) bool {
+	*vf = nothingTold
 	listed := false
 	for len(b) > 0 {
 		typ, v, rest, ok := next(b)
 		if !ok {
-			return vf, false
+			return false
 		}
 		b = rest
 		switch typ {
@@ -182,11 +185,11 @@ func decodeVF(b []byte, stats bool) (VF, bool) {
 		if vf.Index < 0 {
 			vf.Index = int(int32(order.Uint32(v)))
 		} else if vf.Index != int(int32(order.Uint32(v))) {
-			return vf, false
+			return false
 		}
 		vf.attr(typ, v, listed)
 	}
-	return vf, vf.Index >= 0
+	return vf.Index >= 0
 }
 
 // attr takes over one attribute, v being its struct.
