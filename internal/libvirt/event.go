@@ -23,9 +23,9 @@ const (
 	Defined   Happening = "defined" // or its configuration changed
 	Undefined Happening = "undefined"
 	Started   Happening = "started"
-	Stopped   Happening = "stopped"   // shut down, saved, migrated away, failed to start
+	Stopped   Happening = "stopped"   // shut down, saved, migrated away
 	Destroyed Happening = "destroyed" // stopped by force
-	Crashed   Happening = "crashed"   // the guest, or its QEMU; it may be kept for a look at it
+	Crashed   Happening = "crashed"   // the guest, which may be kept for a look at it, or its QEMU
 	Removed   Happening = "removed"   // the guest has let go of the device Alias
 )
 
@@ -163,7 +163,7 @@ func happening(event, detail int32) Happening {
 		switch rpc.DomainEventStoppedDetailType(detail) {
 		case rpc.DomainEventStoppedDestroyed:
 			return Destroyed
-		case rpc.DomainEventStoppedCrashed:
+		case rpc.DomainEventStoppedCrashed, rpc.DomainEventStoppedFailed: // the latter when QEMU is gone unasked
 			return Crashed
 		default:
 			return Stopped

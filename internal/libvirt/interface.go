@@ -93,8 +93,12 @@ func (i Interface) XML() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write interface %s: %w", i.Alias, err)
 	}
-	return out, nil
+	return emptyText.ReplaceAllString(out, "/>"), nil
 }
+
+// emptyText is an element without content as encoding/xml writes it. A ">" within an
+// attribute is written as an entity.
+var emptyText = regexp.MustCompile(`></[A-Za-z]+>`)
 
 // maxVLAN is the last VLAN id that IEEE 802.1Q gives out.
 const maxVLAN = 4094
