@@ -44,10 +44,10 @@ func checkPrograms(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("it needs root")
 	}
-	for _, p := range []string{"qemu-system-x86_64", "xz"} {
-		if _, err := exec.LookPath(p); err != nil {
-			return fmt.Errorf("%s is not installed", p)
-		}
+	_, qemu := exec.LookPath("qemu-system-x86_64")
+	_, xz := exec.LookPath("xz")
+	if err := errors.Join(qemu, xz); err != nil {
+		return err
 	}
 	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "-device", "help").CombinedOutput()
 	if err != nil {

@@ -120,6 +120,9 @@ func (m Machine) args(k kernel, initramfs string) ([]string, error) {
 
 // tap makes a port of the bridge; QEMU's end takes it away with it.
 func (m Machine) tap(i int) (string, error) {
+	if _, err := exec.LookPath("ip"); err != nil {
+		return "", fmt.Errorf("%w: %w: apt-get install iproute2", ErrCannot, err)
+	}
 	name := fmt.Sprintf("rig%d.%d", os.Getpid()%100000, i)
 	for _, args := range [][]string{
 		{"tuntap", "add", name, "mode", "tap"},

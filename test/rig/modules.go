@@ -92,12 +92,6 @@ func (m *modules) read(path string) ([]byte, error) {
 			return nil, fmt.Errorf("unpack %s: %w", file, err)
 		}
 		return out, nil
-	case ".zst":
-		out, err := exec.Command("zstd", "-dcq", file).Output()
-		if err != nil {
-			return nil, fmt.Errorf("unpack %s: %w", file, err)
-		}
-		return out, nil
 	default:
 		return os.ReadFile(file)
 	}

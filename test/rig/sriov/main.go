@@ -1,12 +1,3 @@
-// Package main runs the project's rig tests, those in files named *rig_test.go, on a
-// real kernel with SR-IOV NICs: in the virtual machine of package rig. It is what
-// `make test-sriov` and `make bench-sriov` start.
-//
-//	sriov [-bench] [-run REGEXP] [PACKAGE ...]
-//
-// The tests find in their environment NEUTRINO_SRIOV_PFS, the comma-separated names of
-// the PFs, each with seven VFs, and NEUTRINO_BIN, the neutrino binary. Each package's
-// tests run in its source directory.
 package main
 
 import (
@@ -120,7 +111,7 @@ package() {
 	echo "=== PACKAGE $name"
 	start=$(date +%s%N)
 	cd "$dir"
-	if "$@"; then word=ok; else word=FAIL; failed=$((failed+1)); fi
+	if "$@"; then word=ok; else word=FAIL; failed=$((failed+1)); dmesg | tail -40; fi
 	ms=$((($(date +%s%N)-start)/1000000))
 	printf '%s\t%s\t%d.%03ds\n' $word $name $((ms/1000)) $((ms%1000))
 }
@@ -129,8 +120,8 @@ pfs=
 for d in /sys/class/net/*; do
 	[ -e $d/device/sriov_numvfs ] || continue
 	pf=${d##*/}
-	ip link set $pf up
 	echo 7 > $d/device/sriov_numvfs || exit 99
+	ip link set $pf up
 	pfs=$pfs${pfs:+,}$pf
 done
 export NEUTRINO_SRIOV_PFS=$pfs NEUTRINO_BIN=/vm/neutrino
