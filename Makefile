@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X neutrino/internal/cli.Version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: all build lab test lint generate check-generated bench fuzz man install clean
+.PHONY: all build lab test test-sriov bench-sriov lint generate check-generated bench fuzz man install clean
 
 all: build
 
@@ -25,6 +25,14 @@ lab: build
 test:
 	CGO_ENABLED=1 $(GO) test -race -run '^$$' ./... >/dev/null # build everything, on every core
 	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 9m ./...     # then one package at a time: they measure
+
+## test-sriov: the tests that need SR-IOV NICs, in a VM that has emulated ones (root, QEMU >= 8.1; says SKIP without)
+test-sriov:
+	$(GO) run ./test/rig/sriov
+
+## bench-sriov: the benchmarks of real VFs, in the same VM
+bench-sriov:
+	$(GO) run ./test/rig/sriov -bench
 
 ## lint: golangci-lint with the rules of .golangci.yml
 lint:
