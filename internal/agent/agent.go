@@ -35,6 +35,7 @@ type Config struct {
 	AvailabilityZone string // of the DHCP agent; "" = "nova"
 	Version          string
 	AuditInterval    time.Duration // safety net; default 60 s
+	ReportInterval   time.Duration // between signs of life; 0 = as the controller says
 }
 
 // TLS names the PEM files of the host's certificate (CN or a SAN = Host) and of the
@@ -139,7 +140,7 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 	l := &link{
 		host: cfg.Host, instance: instance(), version: cfg.Version, controllers: controllers, tls: conf,
 		roles: func() []model.Agent { return cfg.roles(lp.devices(), len(t.get().Networks)) },
-		table: t, outbox: box, log: o.log, metrics: m, welcomed: o.up,
+		table: t, outbox: box, log: o.log, metrics: m, welcomed: o.up, report: cfg.ReportInterval,
 	}
 	parts = append(parts, l.run)
 	var all sync.WaitGroup

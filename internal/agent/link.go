@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type link struct {
 	host, instance, version string
 	controllers             []controller
 	tls                     *tls.Config
+	report                  time.Duration // asked for between heartbeats; 0 = as the controller says
 	roles                   func() []model.Agent
 	table                   *table
 	outbox                  *outbox
@@ -106,7 +108,11 @@ func (l *link) join(ctx context.Context, c controller) (accepted bool, err error
 	if w == nil || w.GetBeatIntervalMs() == 0 {
 		return false, fmt.Errorf("%w: the first message is no welcome", rpc.ErrInvalid)
 	}
-	beat := max(time.Duration(w.GetBeatIntervalMs())*time.Millisecond, 10*time.Millisecond)
+	beat, cut := beatInterval(l.report, time.Duration(w.GetBeatIntervalMs())*time.Millisecond, time.Duration(w.GetLeaseTtlMs())*time.Millisecond)
+	if cut {
+		l.log.Warn("report_interval is longer than half of the controller's agent_down_time; the host would count as dead in between",
+			"report_interval", l.report, "used", beat)
+	}
 	l.log.Info("controller has accepted this host", "address", c.name, "controller", w.GetController(), "beat", beat)
 	l.metrics.connected.Set(1)
 	l.metrics.connects.WithLabelValues("accepted").Inc()
@@ -138,6 +144,20 @@ func (l *link) join(ctx context.Context, c controller) (accepted bool, err error
 	}
 }
 
+// beatInterval is the time between two heartbeats: what the operator asked for, else what
+// the controller offers. More than half of the lease is not waited, so that one late
+// heartbeat does not make a living host a dead one; cut says that this was the reason.
+func beatInterval(asked, offered, lease time.Duration) (beat time.Duration, cut bool) {
+	beat = offered
+	if asked > 0 {
+		beat = asked
+	}
+	if lease > 0 && beat > lease/2 {
+		beat, cut = lease/2, true
+	}
+	return max(beat, 10*time.Millisecond), cut
+}
+
 // because prefers the reason a stream was given up over what that did to it.
 func because(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -149,9 +169,21 @@ func because(ctx context.Context, err error) error {
 func (l *link) hear(m *fabricv1.FromController) error {
 	switch b := m.GetMessage().(type) {
 	case *fabricv1.FromController_Snapshot:
-		return l.table.snapshot(b.Snapshot)
+		if err := l.table.snapshot(b.Snapshot); err != nil {
+			return err
+		}
+		there := map[string]bool{}
+		for _, a := range b.Snapshot.GetAttachments() {
+			there[a.GetPortId()] = true
+		}
+		l.outbox.retell(func(portID string) bool { return !there[portID] })
+		return nil
 	case *fabricv1.FromController_Delta:
-		return l.table.delta(b.Delta)
+		if err := l.table.delta(b.Delta); err != nil {
+			return err
+		}
+		l.outbox.retell(func(portID string) bool { return slices.Contains(b.Delta.GetRemovedPorts(), portID) })
+		return nil
 	case *fabricv1.FromController_Ack:
 		l.outbox.ack(b.Ack.GetSeq())
 		return nil

@@ -46,6 +46,14 @@ func (o *outbox) replace(reports map[string]model.PortReport) {
 	}
 }
 
+// retell forgets the reports of ports for which gone is true: the host is not asked for
+// them any more, and if it is again, their reports are news, whatever they say.
+func (o *outbox) retell(gone func(portID string) bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	maps.DeleteFunc(o.items, func(id string, _ *letter) bool { return gone(id) })
+}
+
 // restart forgets what was sent: a new stream is told everything.
 func (o *outbox) restart() {
 	o.mu.Lock()

@@ -91,6 +91,7 @@ type ML2 struct {
 	PhysicalNetworkMTUs map[string]int
 	OverlayIPVersion    int    // 4 or 6
 	ExternalNetworkType string // "" = as any other network
+	ExtensionDrivers    []string
 }
 
 // VLAN is [ml2_type_vlan].
@@ -129,6 +130,7 @@ type Prohibit struct {
 // Agent is [agent].
 type Agent struct {
 	AvailabilityZone string
+	ReportInterval   time.Duration // between signs of life; 0 = as the controller says
 	StateFile        string
 	Socket           string
 	SocketGroup      string // "" = root only
@@ -171,10 +173,16 @@ type Keystone struct {
 	AuthURL            string // of Keystone, with or without /v3
 	WWWAuthenticateURI string // what a 401 tells the client
 	Username           string
+	UserID             string // if set, Username and its domain do not count
+	UserDomainID       string // if set, UserDomainName does not count
 	UserDomainName     string
 	Password           string
+	ProjectID          string // if set, ProjectName and its domain do not count
 	ProjectName        string
+	ProjectDomainID    string // if set, ProjectDomainName does not count
 	ProjectDomainName  string
+	DefaultDomainID    string // of whichever has none
+	DefaultDomainName  string
 	CAFile             string
 	Insecure           bool
 	HTTPConnectTimeout time.Duration // 0 = the client's own
@@ -235,7 +243,8 @@ func (c *Config) Where(section, name string) (Setting, bool) {
 }
 
 // Unacted returns the options that the files set, that are known, and on which
-// neutrino does not act, in the order of the files. They are to be reported at start.
+// neutrino does not act, or not in all that they ask for, in the order of the files. They
+// are to be reported at start.
 func (c *Config) Unacted() []Setting { return slices.Clone(c.unacted) }
 
 // APIAddress is host:port of the API listener.

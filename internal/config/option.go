@@ -10,22 +10,23 @@ type Kind int
 
 // Kinds.
 const (
-	String   Kind = iota // any text
-	Bool                 // true, false, yes, no, on, off, 1, 0
-	Int                  // decimal
-	Port                 // 0..65535
-	Seconds              // decimal seconds, kept as a time.Duration
-	List                 // comma separated
-	Mappings             // comma separated name:device, names may repeat
-	Exclude              // comma separated device:slot;slot
-	MTUs                 // comma separated name:number
-	Opaque               // of an option that is not acted on: not looked at
+	String     Kind = iota // any text
+	Bool                   // true, false, yes, no, on, off, 1, 0
+	Int                    // decimal
+	Port                   // 0..65535
+	Seconds                // decimal seconds, kept as a time.Duration
+	Fractional             // seconds that may have a fraction, kept as a time.Duration
+	List                   // comma separated
+	Mappings               // comma separated name:device, names may repeat
+	Exclude                // comma separated device:slot;slot
+	MTUs                   // comma separated name:number
+	Opaque                 // of an option that is not acted on: not looked at
 )
 
 // String names the kind for people.
 func (k Kind) String() string {
 	names := [...]string{
-		"string", "boolean", "integer", "port", "seconds", "list", "mappings", "exclusions",
+		"string", "boolean", "integer", "port", "seconds", "seconds", "list", "mappings", "exclusions",
 		"name:number list", "any",
 	}
 	if k < 0 || int(k) >= len(names) {
@@ -62,7 +63,7 @@ type Option struct {
 	Kind    Kind
 	Default string   // as a file would say it
 	Choices []string // of the value, or of each item of a list; empty = any
-	Min     int      // of Int and Seconds, with Max; Min == Max == 0: any
+	Min     int      // of Int, Seconds and Fractional, with Max; Min == Max == 0: any
 	Max     int
 	Help    string            // one or two sentences
 	Words   map[string]string // words that stand for another value
@@ -74,7 +75,10 @@ type Option struct {
 	Reason  string // why it is not acted on; "" = it is acted on
 
 	check func(string) error // of the value, or of each item of a list
-	into  func(*Config) any  // the field that takes the value
+	// lacks says what of the value will not work, or "": the option is acted on, but not in
+	// all that it may ask for.
+	lacks func(*Config) string
+	into  func(*Config) any // the field that takes the value
 }
 
 // Acted reports whether neutrino acts on the option.

@@ -24,6 +24,12 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.Agent.AvailabilityZone },
 		},
 		{
+			Name: Name{"agent", "report_interval"}, Kind: Fractional, Default: "0", Min: 0, Max: 86400, Role: Agents, Sample: "30",
+			Help: "Seconds between two signs of life. More than half of the controller's agent_down_time is not waited. " +
+				"0 = as often as the controller says: a fifth of agent_down_time, 15 at most.",
+			into: func(c *Config) any { return &c.Agent.ReportInterval },
+		},
+		{
 			Name: Name{"agent", "state_file"}, Default: "$state_path/agent.db", Role: Agents,
 			Help: "File in which the agent keeps what it needs to bring the host up without the controller.",
 			into: func(c *Config) any { return &c.Agent.StateFile },

@@ -83,7 +83,6 @@ func knownAgents() []Option {
 	return slices.Concat(
 		known("agent", events, "polling_interval minimize_polling ovsdb_monitor_respawn_interval veth_mtu"),
 		known("agent", stream, "rpc_support_old_agents quitting_rpc_timeout log_agent_heartbeats"),
-		known("agent", "the controller tells agents how often to give a sign of life, from agent_down_time", "report_interval"),
 		known("agent", helper, `root_helper use_helper_for_ns_read root_helper_daemon comment_iptables_rules debug_iptables_rules
 			use_random_fully check_child_processes check_child_processes_action check_child_processes_interval kill_scripts_path`),
 		known("agent", noOVS, `tunnel_types vxlan_udp_port l2_population arp_responder prevent_arp_spoofing dont_fragment
@@ -134,7 +133,6 @@ func knownPlugins() []Option {
 		known("ml2_type_vxlan", "VXLAN networks are allocated, but nothing carries them yet", "vxlan_group"),
 		known("ml2_type_gre", "there is no GRE type driver", "tunnel_id_ranges"),
 		known("ml2_type_geneve", "there is no Geneve type driver", "vni_ranges max_header_size"),
-		known("ml2", "port security and every other extension are always there", "extension_drivers"),
 		known("ml2", "ports on VFs are programmed by the host's agent", "supported_pci_vendor_devs sriov_agent_required"),
 		known("ml2_sriov", "every SR-IOV NIC is served, by its agent", "supported_pci_vendor_devs agent_required"),
 		known("mlnx", "use [ml2_type_vlan] and [ml2] instead of the old monolithic plug-in", `tenant_network_type
@@ -208,10 +206,8 @@ func knownServices() []Option {
 			memcache_username memcache_password! memcache_tls_enabled memcache_tls_cafile memcache_tls_certfile memcache_tls_keyfile
 			memcache_tls_allowed_ciphers include_service_catalog enforce_token_bind service_type
 			admin_token! signing_dir signing_dirname hash_algorithms check_revocations_for_cached revocation_cache_time
-			default_domain_id default_domain_name domain_id domain_name project_id tenant_id user_id trust_id system_scope
-			timeout split_loggers collect_timing region_name`),
-		known("keystone_authtoken", "domains are taken by name: user_domain_name, project_domain_name", `user_domain_id
-			project_domain_id`),
+			domain_id domain_name trust_id system_scope timeout split_loggers collect_timing`),
+		known("keystone_authtoken", "tokens are validated at auth_url, whatever regions its catalog has", "region_name"),
 		known("nova", "Nova is not notified yet", keystoneClient+"live_migration_events"),
 		known("placement", "nothing is reported to Placement", keystoneClient),
 		known("ironic", "Ironic is not notified", keystoneClient+"enable_notifications"),

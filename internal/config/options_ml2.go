@@ -1,6 +1,10 @@
 package config
 
-import "slices"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // ml2Options are those of [ml2] and of its type and mechanism drivers.
 func ml2Options() []Option {
@@ -10,6 +14,39 @@ func ml2Options() []Option {
 // networkTypes are the types Neutron has drivers for. Which of them neutrino serves
 // is for the ML2 code to say.
 var networkTypes = []string{"local", "flat", "vlan", "vxlan", "gre", "geneve"}
+
+// builtInExtensions are the ML2 extension drivers whose extensions neutrino always has.
+var builtInExtensions = []string{"port_security", "port_trusted", "tag_ports_during_bulk_creation", "uplink_status_propagation"}
+
+// absentExtensions are Neutron's other ML2 extension drivers, with what does not work.
+var absentExtensions = map[string]string{
+	"qos":                                 "there are no QoS policies; rates are asked for in binding:profile (max_tx_rate, min_tx_rate)",
+	"dns":                                 "ports have no dns_name, networks no dns_domain",
+	"dns_domain_ports":                    "ports have no dns_domain",
+	"dns_domain_keywords":                 "networks have no dns_domain",
+	"subnet_dns_publish_fixed_ip":         "subnets have no dns_publish_fixed_ip",
+	"data_plane_status":                   "ports have no data_plane_status",
+	"port_device_profile":                 "ports have no device_profile",
+	"port_numa_affinity_policy":           "ports have no numa_affinity_policy",
+	"port_hints":                          "ports have no hints",
+	"uplink_status_propagation_updatable": "propagate_uplink_status is set when a port is created, and not after",
+	"qinq":                                "networks have no qinq",
+}
+
+func extensionDrivers() []string {
+	return slices.Concat(builtInExtensions, slices.Sorted(maps.Keys(absentExtensions)))
+}
+
+// lackingExtensions says what of the extensions asked for will not work.
+func lackingExtensions(asked []string) string {
+	var lacks []string
+	for _, name := range asked {
+		if what, absent := absentExtensions[name]; absent {
+			lacks = append(lacks, name+" is not there: "+what)
+		}
+	}
+	return strings.Join(lacks, "; ")
+}
 
 func ml2Core() []Option {
 	return []Option{
@@ -48,6 +85,13 @@ func ml2Core() []Option {
 			Name: Name{"ml2", "external_network_type"}, Choices: networkTypes, Role: Controller, Sample: "flat",
 			Help: "Type of external networks that are created without saying one. Unset: as any other network.",
 			into: func(c *Config) any { return &c.ML2.ExternalNetworkType },
+		},
+		{
+			Name: Name{"ml2", "extension_drivers"}, Kind: List, Choices: extensionDrivers(), Role: Controller, Sample: "port_security",
+			Help: "Extensions of ports and networks. What neutrino has of them (" + strings.Join(builtInExtensions, ", ") +
+				") is always on; those it does not have are named at start.",
+			into:  func(c *Config) any { return &c.ML2.ExtensionDrivers },
+			lacks: func(c *Config) string { return lackingExtensions(c.ML2.ExtensionDrivers) },
 		},
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,8 @@ func (o *Option) parse(text string) (any, error) {
 	case Seconds:
 		n, err := o.integer(text)
 		return time.Duration(n) * time.Second, err
+	case Fractional:
+		return o.fractional(text)
 	case List:
 		return o.list(text)
 	case Mappings:
@@ -86,6 +89,22 @@ func (o *Option) integer(text string) (int, error) {
 		return 0, fmt.Errorf("allowed are %d to %d", lo, hi)
 	}
 	return int(n), o.one(strconv.FormatInt(n, 10))
+}
+
+// fractional reads seconds as oslo.config reads a float, down to the millisecond.
+func (o *Option) fractional(text string) (time.Duration, error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		text = o.Default
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil || math.IsNaN(f):
+		return 0, fmt.Errorf("not a number from %d to %d", o.Min, o.Max)
+	case f < float64(o.Min) || f > float64(o.Max):
+		return 0, fmt.Errorf("allowed are %d to %d", o.Min, o.Max)
+	}
+	return time.Duration(f*1000) * time.Millisecond, nil
 }
 
 // items splits a list as oslo.config does: commas, blanks around items do not count,

@@ -64,6 +64,11 @@ func (l *loader) parse(c *Config, o *Option) error {
 			full = ""
 		}
 		c.settings[o.Name] = Setting{o.Name, g.at, full, ""}
+		if o.lacks != nil {
+			if reason := o.lacks(c); reason != "" {
+				c.unacted = append(c.unacted, Setting{Name{g.section, g.option}, g.at, full, reason})
+			}
+		}
 	}
 	return nil
 }

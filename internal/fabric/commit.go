@@ -16,8 +16,15 @@ const (
 )
 
 // commit brings reports to the store and acknowledges them once they are there. While
-// one batch is being committed the next gathers.
+// one batch is being committed the next gathers. It begins when it is known what the host
+// is asked for: an agent that has just joined is quicker with its first reports than we are
+// with that, and would not say them again.
 func (s *session) commit() error {
+	select {
+	case <-s.ctx.Done():
+		return nil
+	case <-s.asked:
+	}
 	retry := time.NewTimer(0)
 	if !retry.Stop() {
 		<-retry.C
@@ -165,6 +172,9 @@ func (s *session) settle(list []*model.Attachment, refused []model.PortReport) {
 			delete(s.reported, id)
 			delete(s.argued, id)
 		}
+	}
+	if s.current == nil {
+		close(s.asked)
 	}
 	s.current = current
 	if len(again) > 0 {

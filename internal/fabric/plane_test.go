@@ -39,7 +39,8 @@ type fakePlane struct {
 	calls   int // of ReportPorts
 	derived int
 	failing error
-	gone    bool // leases are gone
+	gone    bool          // leases are gone
+	slow    chan struct{} // what a host has to carry is not known before it is closed; nil = at once
 }
 
 func newPlane() *fakePlane {
@@ -122,6 +123,9 @@ func (p *fakePlane) fire() {
 }
 
 func (p *fakePlane) Attachments(host string) ([]*model.Attachment, <-chan struct{}) {
+	if p.slow != nil {
+		<-p.slow
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.derived++

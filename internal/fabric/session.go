@@ -39,6 +39,7 @@ type session struct {
 	inbox *inbox
 	beats chan []model.Agent // capacity 1: a heartbeat came, perhaps with new roles
 	acked atomic.Uint64
+	asked chan struct{} // closed once it is known what the host is asked for
 	tell  chan struct{} // capacity 1: acked has risen
 
 	ending sync.Mutex
@@ -48,7 +49,7 @@ type session struct {
 	dhcp   string     // id of the DHCP agent, or ""
 
 	mu       sync.Mutex
-	current  map[string]int64            // port -> revision the host is asked for
+	current  map[string]int64            // port -> revision the host is asked for; nil = not known yet
 	reported map[string]model.PortReport // last word of the host that was committed
 	argued   map[string]int64            // port -> its revision_number when that word was last put forward again
 }
@@ -62,8 +63,8 @@ func newSession(ctx context.Context, f *Fabric, p peer, st serverStream, h rpc.H
 	s := &session{
 		f: f, name: h.Host, instance: h.Instance, hello: h, peer: p, stream: st,
 		log:  f.log.With("host", h.Host),
-		gone: make(chan struct{}), inbox: newInbox(), beats: make(chan []model.Agent, 1), tell: make(chan struct{}, 1),
-		current: map[string]int64{}, reported: map[string]model.PortReport{}, argued: map[string]int64{},
+		gone: make(chan struct{}), inbox: newInbox(), beats: make(chan []model.Agent, 1), tell: make(chan struct{}, 1), asked: make(chan struct{}),
+		reported: map[string]model.PortReport{}, argued: map[string]int64{},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s

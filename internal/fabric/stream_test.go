@@ -165,6 +165,30 @@ func TestReportsOfOthersAreIgnored(t *testing.T) {
 	p.wantStatus(t, mine, model.StatusActive)
 }
 
+// An agent that joins a new controller says at once what it carries, before the controller
+// has looked what it is to carry. That must not be lost: it is not said again.
+func TestFirstReportsAreNotTooEarly(t *testing.T) {
+	p := newPlane()
+	p.slow = make(chan struct{})
+	mine := p.bind("h1", 1, 10)
+	c := startController(t, p, socket(t, "s"), Options{})
+	cl := dial(t, c, rpc.Hello{Host: "h1"})
+	hear(cl, (*fabricv1.FromController).GetWelcome)
+	cl.report(1, &fabricv1.PortReport{PortId: mine, Revision: 10, Up: true})
+	cl.say(&fabricv1.FromAgent{Message: &fabricv1.FromAgent_Heartbeat{Heartbeat: &fabricv1.Heartbeat{}}})
+	eventually(t, "the heartbeat, and so the report before it, is read", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.kept > 0
+	})
+	close(p.slow)
+	hear(cl, (*fabricv1.FromController).GetSnapshot)
+	if a := hear(cl, (*fabricv1.FromController).GetAck); a.GetSeq() != 1 {
+		t.Errorf("ack %v", a)
+	}
+	p.wantStatus(t, mine, model.StatusActive)
+}
+
 func TestWrongAgentsAreRefused(t *testing.T) {
 	p := newPlane()
 	c := startController(t, p, socket(t, "s"), Options{AgentDownTime: 300 * time.Millisecond})

@@ -73,6 +73,7 @@ func agentConfig(cfg *config.Config, version string) agent.Config {
 		DHCP:                   cfg.DHCP.Enabled,
 		AvailabilityZone:       cfg.Agent.AvailabilityZone,
 		Version:                version,
+		ReportInterval:         cfg.Agent.ReportInterval,
 	}
 }
 
