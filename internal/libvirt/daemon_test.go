@@ -115,7 +115,6 @@ func start(dir string, namespaces uintptr) (*daemon, error) {
 	d.cmd.Stderr = os.Stderr
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | namespaces,
-		Pdeathsig:  syscall.SIGKILL,
 	}
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -203,7 +202,7 @@ func runInit(dir string) error {
 		}
 		fmt.Println("ok")
 	}
-	return nil // and the kernel ends everything else
+	return nil // the test has ended or died, and the kernel ends everything else here
 }
 
 func (n *nsinit) mounts() error {

@@ -22,8 +22,11 @@ const askAgain = 6 * time.Second
 //
 // A guest that refuses, or does not react for as long as ctx lasts (a minute where it has
 // no end), is ErrStillAttached; the guest may still let go of it later. Other errors are
-// ErrUnavailable, what libvirt says, or the end of ctx.
+// ErrInvalid, ErrUnavailable, what libvirt says, or the end of ctx. It needs libvirt 4.4.
 func (c *Client) Detach(ctx context.Context, domain string, i Interface) error {
+	if i.Alias == "" && (i.MAC == "" || i.PCISlot+i.Netdev == "") {
+		return fmt.Errorf("detach from domain %s: %w: it has neither an alias nor a MAC with a PCI slot or netdev", domain, ErrInvalid)
+	}
 	err := c.with(ctx, detachTimeout, func(s *session) error { return s.detach(domain, i) })
 	if errors.Is(err, ErrNoDomain) {
 		return nil
@@ -46,7 +49,7 @@ func (s *session) detach(domain string, i Interface) error {
 		if live == nil && config == nil {
 			return nil
 		}
-		u.state, u.why = v.State, nil
+		u.state = v.State
 		if config != nil {
 			if err = u.forget(&v, config); err != nil {
 				return u.hangs(err)
@@ -83,6 +86,10 @@ type unplug struct {
 	why   error // libvirt's last word, where it has to be asked again
 	pause time.Duration
 
+	// An error that may only mean that things have changed, of the configuration and of
+	// the guest: the second one in a row is taken for what it says.
+	oddConfig, oddLive bool
+
 	removed, refused, lives <-chan any // nil until the first ask
 }
 
@@ -98,7 +105,7 @@ func (u *unplug) forget(v *view, e *element) error {
 			err = u.s.DomainDetachDeviceFlags(v.id, text, uint32(rpc.DomainDeviceModifyConfig))
 		}
 	}
-	return u.judge(err)
+	return u.judge(err, &u.oddConfig)
 }
 
 // ask asks the guest to let go. The events are subscribed to before.
@@ -118,19 +125,22 @@ func (u *unplug) ask(v *view, e *element) (err error) {
 		}
 	}
 	u.alias, u.asked, u.pause = e.Alias, true, askAgain
-	return u.judge(u.s.DomainDetachDeviceAlias(v.id, e.Alias, uint32(rpc.DomainDeviceModifyLive)))
+	return u.judge(u.s.DomainDetachDeviceAlias(v.id, e.Alias, uint32(rpc.DomainDeviceModifyLive)), &u.oddLive)
 }
 
 // judge passes errors on after which there is no sense in going on.
-func (u *unplug) judge(err error) error {
+func (u *unplug) judge(err error, odd *bool) error {
 	switch code := codeOf(err); {
 	case err == nil:
-		return nil
+		*odd = false
 	case unplugging(err): // asked before: the guest is at it
 		u.why = err
-	case busy(err), code == rpc.ErrDeviceMissing, code == rpc.ErrOperationInvalid:
-		// Held by another change, let go of meanwhile, or the domain has stopped: look again.
+	case busy(err):
 		u.why, u.pause = err, busyPause
+	case code != rpc.ErrOk && code != rpc.ErrNoDomain && !*odd:
+		// Has the guest let go meanwhile, or the domain stopped? libvirt has several
+		// numbers for it, so look again.
+		u.why, *odd, u.pause = err, true, 0
 	default:
 		return reply(u.s.ctx, err)
 	}

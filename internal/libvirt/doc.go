@@ -18,12 +18,15 @@
 //     look again, or repeat it.
 //   - Events only say that something has changed; what is true is what Domains says.
 //
-// What libvirt does to a VF (seen with libvirt 9.0 and an igb NIC): on attach it writes
-// the MAC and the VLAN of the XML into the PF as the VF's own; without a VLAN in the XML
-// it takes the VLAN off the VF. On detach, and when the domain ends, it writes back what
-// the PF had before the attach, whatever it was changed to meanwhile. So the VLAN of the
-// port has to be in the XML, and the embedded switch has to be looked at again after
-// attach and detach.
+// What libvirt does to a VF, hostdev or macvtap (seen with libvirt 9.0 and an igb NIC; the
+// tests on the rig say it again): on attach it writes MAC and VLAN of the XML into the PF
+// as the VF's own, with the VLAN's priority 0; without a VLAN in the XML it takes the VLAN
+// off the VF. On detach, and when the domain ends, it writes back what the PF had before
+// the attach, whatever it was changed to meanwhile, before it tells of the removal. So the
+// VF has to carry the port's MAC and VLAN before, the XML has to name both, and the
+// embedded switch has to be looked at again after attach, detach and the end of a domain.
+// A macvtap's netdev that does not have the MAC yet loses its driver and gets it back on
+// attach and again on detach, which may change its name.
 //
 // The package never chooses a VF, never binds a driver, and never touches the embedded
 // switch itself.

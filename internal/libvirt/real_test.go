@@ -1,6 +1,7 @@
 package libvirt_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -95,13 +96,15 @@ func TestStoppedDomainIsConfigured(t *testing.T) {
 	c, a := client(t, d), administer(t, d)
 	a.define(domainXML("cold", "", ""))
 	i := tap("p1", "52:54:00:00:00:01", "vf0")
-	i.VLAN = 0
 	for range 2 { // twice: what is there is left
 		a.do(c.Attach(within(t, 10*time.Second), "cold", i))
 		expect(t, "attached", devices(t, c, "cold"), "shut off: macvtap vf0 (ua-neutrino-p1) with MAC 52:54:00:00:00:01, VLAN 0 config")
 	}
 	other := i
 	other.Netdev = "vf1"
+	if err := c.Detach(within(t, 10*time.Second), "cold", libvirt.Interface{MAC: i.MAC}); !errors.Is(err, libvirt.ErrInvalid) {
+		t.Errorf("a MAC alone: %v", err)
+	}
 	if err := c.Attach(within(t, 10*time.Second), "cold", other); !errors.Is(err, libvirt.ErrConflict) {
 		t.Errorf("the same port on another VF: %v", err)
 	}
@@ -167,6 +170,21 @@ func TestPausedGuestHoldsItsDevice(t *testing.T) {
 	a.do(d.do("macvtaps"))
 }
 
+// together does the same several times at once: each is to succeed.
+func together(t *testing.T, do func(context.Context) error) {
+	t.Helper()
+	ctx := within(t, 60*time.Second)
+	errs := make(chan error)
+	for range 4 {
+		go func() { errs <- do(ctx) }()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRunningGuestLetsGo(t *testing.T) {
 	d := system(t)
 	osText, console := boot(t, d.dir)
@@ -187,9 +205,9 @@ func TestRunningGuestLetsGo(t *testing.T) {
 	if e := <-events; e.What != libvirt.Resync {
 		t.Fatal(e)
 	}
-	a.do(c.Attach(within(t, 20*time.Second), "running", i))
+	together(t, func(ctx context.Context) error { return c.Attach(ctx, "running", i) })
 	begun = time.Now()
-	a.do(c.Detach(within(t, 60*time.Second), "running", i))
+	together(t, func(ctx context.Context) error { return c.Detach(ctx, "running", i) })
 	t.Logf("detached from a running guest after %v", time.Since(begun))
 	a.do(d.do("macvtaps"))
 	for e := range events {
