@@ -24,9 +24,12 @@ type KeystoneOptions struct {
 	AuthURL              string // where the service user authenticates and tokens are validated, with or without /v3
 	WWWAuthenticateURI   string // told to clients in 401; default AuthURL
 	Username, Password   string
-	UserDomain           string // name; default Default
+	UserID               string // instead of Username and UserDomain
+	UserDomain           Domain // default DefaultDomain
 	ProjectName          string
-	ProjectDomain        string        // name; default Default
+	ProjectID            string        // instead of ProjectName and ProjectDomain
+	ProjectDomain        Domain        // default DefaultDomain
+	DefaultDomain        Domain        // default the one named Default
 	TokenCacheTime       time.Duration // how long a validated token is believed; default 300 s, negative = no cache
 	ServiceTokenRoles    []string      // default service
 	ServiceRolesRequired bool          // service_token_roles_required
@@ -34,6 +37,20 @@ type KeystoneOptions struct {
 	Client               *http.Client  // transport and TLS; default http.DefaultClient's
 	Clock                func() time.Time
 	maxCache             int
+}
+
+// Domain is one of Keystone's, by id or by name; the id wins.
+type Domain struct{ ID, Name string }
+
+// or returns d, or other where d names none.
+func (d Domain) or(other Domain) Domain {
+	if d == (Domain{}) {
+		d = other
+	}
+	if d.ID != "" {
+		d.Name = ""
+	}
+	return d
 }
 
 // Keystone validates tokens against a Keystone, as its own middleware does: service
@@ -62,20 +79,16 @@ func NewKeystone(o KeystoneOptions) (*Keystone, error) {
 	if o.AuthURL == "" {
 		return nil, errors.New("[keystone_authtoken] auth_url is missing")
 	}
-	if o.Username == "" || o.Password == "" || o.ProjectName == "" {
-		return nil, errors.New("[keystone_authtoken] username, password and project_name are needed")
+	if o.Username == "" && o.UserID == "" || o.Password == "" || o.ProjectName == "" && o.ProjectID == "" {
+		return nil, errors.New("[keystone_authtoken] username (or user_id), password and project_name (or project_id) are needed")
 	}
 	base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimRight(o.AuthURL, "/"), "/v3"), "/")
 	o.AuthURL = base + "/v3"
 	if o.WWWAuthenticateURI == "" {
 		o.WWWAuthenticateURI = base
 	}
-	if o.UserDomain == "" {
-		o.UserDomain = "Default"
-	}
-	if o.ProjectDomain == "" {
-		o.ProjectDomain = "Default"
-	}
+	o.DefaultDomain = o.DefaultDomain.or(Domain{Name: "Default"})
+	o.UserDomain, o.ProjectDomain = o.UserDomain.or(o.DefaultDomain), o.ProjectDomain.or(o.DefaultDomain)
 	if o.TokenCacheTime == 0 {
 		o.TokenCacheTime = 300 * time.Second
 	}
@@ -197,7 +210,7 @@ func (k *Keystone) client(ctx context.Context) (*gophercloud.ProviderClient, err
 	p.HTTPClient = *k.o.Client
 	p.UserAgent.Prepend("neutrino")
 	if err = openstack.Authenticate(ctx, p, k.credentials()); err != nil {
-		return nil, fmt.Errorf("authenticate the service user %q: %w", k.o.Username, err)
+		return nil, fmt.Errorf("authenticate the service user %q: %w", k.o.Username+k.o.UserID, err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -207,12 +220,21 @@ func (k *Keystone) client(ctx context.Context) (*gophercloud.ProviderClient, err
 	return k.provider, nil
 }
 
+// credentials are those of the service user. An id stands for itself: Keystone refuses a
+// domain beside it.
 func (k *Keystone) credentials() gophercloud.AuthOptions {
-	return gophercloud.AuthOptions{
-		IdentityEndpoint: k.o.AuthURL, Username: k.o.Username, Password: k.o.Password, DomainName: k.o.UserDomain,
-		AllowReauth: true,
-		Scope:       &gophercloud.AuthScope{ProjectName: k.o.ProjectName, DomainName: k.o.ProjectDomain},
+	o := gophercloud.AuthOptions{
+		IdentityEndpoint: k.o.AuthURL, Password: k.o.Password, AllowReauth: true,
+		Username: k.o.Username, DomainID: k.o.UserDomain.ID, DomainName: k.o.UserDomain.Name,
+		Scope: &gophercloud.AuthScope{ProjectName: k.o.ProjectName, DomainID: k.o.ProjectDomain.ID, DomainName: k.o.ProjectDomain.Name},
 	}
+	if k.o.UserID != "" {
+		o.UserID, o.Username, o.DomainID, o.DomainName = k.o.UserID, "", "", ""
+	}
+	if k.o.ProjectID != "" {
+		o.Scope = &gophercloud.AuthScope{ProjectID: k.o.ProjectID}
+	}
+	return o
 }
 
 // answer is the part of a validation's reply that is used.
