@@ -20,7 +20,7 @@ const busyPause = time.Second
 // libvirt gives the VF driver up and binds it again where the netdev refuses the MAC.
 //
 // Errors are ErrInvalid, ErrNoDomain, ErrConflict, ErrUnavailable, what libvirt says, or
-// the end of ctx (3 minutes where it has none).
+// the end of ctx or of 3 minutes.
 func (c *Client) Attach(ctx context.Context, domain string, i Interface) error {
 	text, err := i.XML()
 	if err != nil {

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Where the caller's context has no end, calls have these.
+// A call ends with its context, and after these in any case.
 const (
 	callTimeout = 30 * time.Second
 	// attachTimeout: VFIO pins all memory of the guest, which takes its time where there
 	// is much of it.
 	attachTimeout = 3 * time.Minute
-	// detachTimeout is for the guest.
+	// detachTimeout is for the guest, where the context has no end.
 	detachTimeout = time.Minute
 )
 
@@ -63,11 +63,14 @@ func (c *Client) Ping(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d.%d.%d", v/1_000_000, v/1000%1000, v%1000), nil
 }
 
-// with does fn on a connection of its own.
+// errTimeout is why a call ended whose own context goes on.
+var errTimeout = fmt.Errorf("libvirt takes too long: %w", context.DeadlineExceeded)
+
+// with does fn on a connection of its own, in at most timeout; 0 = as long as ctx lasts.
 func (c *Client) with(ctx context.Context, timeout time.Duration, fn func(*session) error) error {
-	if _, ends := ctx.Deadline(); !ends {
+	if timeout != 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
 		defer cancel()
 	}
 	s, err := c.at.connect(ctx)

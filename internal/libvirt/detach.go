@@ -27,7 +27,11 @@ func (c *Client) Detach(ctx context.Context, domain string, i Interface) error {
 	if i.Alias == "" && (i.MAC == "" || i.PCISlot+i.Netdev == "") {
 		return fmt.Errorf("detach from domain %s: %w: it has neither an alias nor a MAC with a PCI slot or netdev", domain, ErrInvalid)
 	}
-	err := c.with(ctx, detachTimeout, func(s *session) error { return s.detach(domain, i) })
+	timeout := detachTimeout
+	if _, ends := ctx.Deadline(); ends {
+		timeout = 0
+	}
+	err := c.with(ctx, timeout, func(s *session) error { return s.detach(domain, i) })
 	if errors.Is(err, ErrNoDomain) {
 		return nil
 	}

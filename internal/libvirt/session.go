@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ type session struct {
 // open connects. Every call of the session ends, with an error, once ctx has ended.
 // Errors are ErrUnavailable, or the end of ctx.
 func (e endpoint) connect(ctx context.Context) (*session, error) {
-	octx, cancel := context.WithTimeoutCause(ctx, openTimeout, errors.New("libvirt takes too long to greet"))
+	octx, cancel := context.WithTimeoutCause(ctx, openTimeout, errTimeout)
 	defer cancel()
 	conn, err := e.dial(octx)
 	if err != nil {
@@ -61,6 +62,7 @@ func (e endpoint) connect(ctx context.Context) (*session, error) {
 func (e endpoint) dial(ctx context.Context) (*frames, error) {
 	var d net.Dialer
 	var whys []string
+	hint := "start it: systemctl start virtqemud.socket, or libvirtd.socket"
 	for _, path := range e.sockets {
 		c, err := d.DialContext(ctx, "unix", path)
 		if err == nil {
@@ -69,9 +71,12 @@ func (e endpoint) dial(ctx context.Context) (*frames, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("connect to libvirt at %s: %w", path, context.Cause(ctx))
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			hint = "run as root, or join the socket's group"
+		}
 		whys = append(whys, err.Error())
 	}
-	return nil, fmt.Errorf("%w: %s (start it: systemctl start virtqemud.socket, or libvirtd.socket)", ErrUnavailable, strings.Join(whys, "; "))
+	return nil, fmt.Errorf("%w: %s (%s)", ErrUnavailable, strings.Join(whys, "; "), hint)
 }
 
 // close takes leave and waits for what the session has started.
