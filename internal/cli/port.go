@@ -26,8 +26,6 @@ var ports = &resource{
 	},
 }
 
-var groups = &resource{title: "security group", singular: "security_group", collection: "security-groups", named: []string{"name"}}
-
 // portCommand is `neutrino port`.
 func portCommand(c *client, o *output) *cobra.Command {
 	fill := func(create bool) func(*cobra.Command, *form) {

@@ -74,7 +74,7 @@ func New(d Daemons) *cobra.Command {
 	asDaemon(agent, "agent", d.Agent, roleAgent)
 	root.AddCommand(
 		controllerCommand(d.Controller), agent,
-		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o),
+		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o), quotaCommand(c, o),
 		vifCommand(o), vfCommand(o),
 		configCommand(o), versionCommand(o), manCommand(),
 	)

@@ -30,6 +30,7 @@ func subnetCommand(c *client, o *output) *cobra.Command {
 				f.ref("network", "network_id", networks, "network, by name or id (required)")
 				_ = cmd.MarkFlagRequired("network")
 				cidrFlag(f)
+				poolFlags(f)
 				f.text("ipv6-mode", "ipv6_address_mode", "slaac, dhcpv6-stateful or dhcpv6-stateless")
 				f.text("ipv6-ra", "ipv6_ra_mode", "slaac, dhcpv6-stateful or dhcpv6-stateless")
 			} else {
@@ -51,15 +52,15 @@ func subnetCommand(c *client, o *output) *cobra.Command {
 	}
 	cmd := group("subnet", "Blocks of addresses of networks",
 		listCommand(c, o, subnets, filters), showCommand(c, o, subnets),
-		createCommand(c, o, subnets, fill(true)), setCommand(c, o, subnets, fill(false)), deleteCommand(c, subnets))
+		createCommand(c, o, subnets, fill(true)), setCommand(c, o, subnets, fill(false)), deleteCommand(c, subnets),
+		subnetPoolCommand(c, o))
 	cmd.GroupID = "resource"
 	return cmd
 }
 
 // cidrFlag gives the prefix and, from it, the IP version.
 func cidrFlag(f *form) {
-	v := f.cmd.Flags().String("cidr", "", "prefix, such as 10.0.0.0/24 (required)")
-	_ = f.cmd.MarkFlagRequired("cidr")
+	v := f.cmd.Flags().String("cidr", "", "prefix, such as 10.0.0.0/24; this or --from-pool is required")
 	f.on("cidr", func(_ context.Context, body, _ object) error {
 		p, err := netip.ParsePrefix(*v)
 		if err != nil {
