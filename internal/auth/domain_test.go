@@ -25,20 +25,25 @@ func TestServiceUserByIDAndByName(t *testing.T) {
 		user, project fields
 	}{
 		{
-			"names", KeystoneOptions{Username: "nova", ProjectName: "service"},
+			"names",
+			KeystoneOptions{Username: "nova", ProjectName: "service"},
 			named("user", "nova", fields{"name": "Default"}), named("project", "service", fields{"name": "Default"}),
 		},
 		{
-			"domains by id", KeystoneOptions{Username: "nova", UserDomain: Domain{ID: "default", Name: "Other"}, ProjectName: "service", ProjectDomain: Domain{ID: "d2"}},
+			"domains by id",
+			KeystoneOptions{Username: "nova", UserDomain: Domain{ID: "default", Name: "Other"}, ProjectName: "service", ProjectDomain: Domain{ID: "d2"}},
 			named("user", "nova", fields{"id": "default"}), named("project", "service", fields{"id": "d2"}),
 		},
 		{
-			"a default domain", KeystoneOptions{Username: "nova", ProjectName: "service", ProjectDomain: Domain{Name: "Mine"}, DefaultDomain: Domain{ID: "d3"}},
+			"a default domain",
+			KeystoneOptions{Username: "nova", ProjectName: "service", ProjectDomain: Domain{Name: "Mine"}, DefaultDomain: Domain{ID: "d3"}},
 			named("user", "nova", fields{"id": "d3"}), named("project", "service", fields{"name": "Mine"}),
 		},
 		{
-			"ids", KeystoneOptions{Username: "nova", UserID: "u1", ProjectName: "service", ProjectID: "p1", ProjectDomain: Domain{ID: "d2"}},
-			fields{"user": fields{"id": "u1"}}, fields{"project": fields{"id": "p1"}},
+			"ids",
+			KeystoneOptions{Username: "nova", UserID: "u1", ProjectName: "service", ProjectID: "p1", ProjectDomain: Domain{ID: "d2"}},
+			fields{"user": fields{"id": "u1"}},
+			fields{"project": fields{"id": "p1"}},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -15,7 +15,12 @@ import (
 	"time"
 )
 
-// built is the binary, built once for all tests as it is delivered.
+// raced: the tests run under the race detector, and so shall what they start. It costs
+// no more than a link then: everything it is made of is built for the tests already.
+var raced bool
+
+// built is the binary, built once for all tests: as it is delivered, or with the race
+// detector.
 var built struct {
 	once sync.Once
 	path string
@@ -50,8 +55,12 @@ func binary(t *testing.T) string {
 			return
 		}
 		built.path = filepath.Join(dir, "neutrino")
-		cmd := exec.Command("go", "build", "-trimpath", "-o", built.path, "neutrino/cmd/neutrino")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		how, cgo := "-trimpath", "CGO_ENABLED=0"
+		if raced {
+			how, cgo = "-race", "CGO_ENABLED=1"
+		}
+		cmd := exec.Command("go", "build", how, "-o", built.path, "neutrino/cmd/neutrino")
+		cmd.Env = append(os.Environ(), cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("build neutrino: %w\n%s", err, out)
 		}
@@ -80,6 +89,7 @@ func start(t *testing.T, how launcher, log *logBuffer, args ...string) *process 
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(binary(t), args...), log: log, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, "/"
+	p.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
 	if err := how(p.cmd); err != nil {
 		t.Fatalf("start neutrino %v: %v", args, err)
 	}

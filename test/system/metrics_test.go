@@ -52,9 +52,12 @@ func TestMetricsAreNamedAsPrometheusWants(t *testing.T) {
 
 	of := map[string]string{ofController: scraped(t, c.api, ofController), ofAgent: scraped(t, c.api, ofAgent)}
 	for _, want := range []struct{ base, metric string }{
-		{ofController, "neutrino_store_revision"}, {ofController, "neutrino_store_watch_lag_seconds"},
-		{ofController, "neutrino_store_undecodable_rows_total 0"}, {ofController, "neutrino_store_following 1"},
-		{ofController, "neutrino_fabric_streams 1"}, {ofAgent, "neutrino_agent_connected 1"},
+		{ofController, "neutrino_store_revision"},
+		{ofController, "neutrino_store_watch_lag_seconds"},
+		{ofController, "neutrino_store_undecodable_rows_total 0"},
+		{ofController, "neutrino_store_following 1"},
+		{ofController, "neutrino_fabric_streams 1"},
+		{ofAgent, "neutrino_agent_connected 1"},
 	} {
 		if !strings.Contains(of[want.base], "\n"+want.metric) {
 			t.Errorf("%s has no %s", want.base, want.metric)
