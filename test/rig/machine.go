@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 // Machine says what to boot.
 type Machine struct {
 	NICs   int    // igb NICs of seven VFs each
-	Memory int    // MiB; 0 = 3072
+	Memory int    // MiB; 0 = 2048; see maxMemory
 	Bridge string // each NIC becomes a tap on this bridge; "" = they share a hub of their own
 	// Share is a directory of this machine that is /vm in there, read-write. It holds
 	// what the script needs; files "script", "boot", "exit" and "initramfs" are the rig's.
@@ -27,6 +28,11 @@ type Machine struct {
 	Script string
 	Output io.Writer
 }
+
+// maxMemory of a machine, in MiB. With memory above 4 GiB of the address space, which
+// q35 has from here on, the PF of QEMU 10.0's igb is not told of its VFs' mailboxes, and
+// every VF driver finds it "still in reset state".
+const maxMemory = 2048
 
 // Run boots the machine, runs the script and returns its exit code. When ctx ends the
 // machine is switched off.
@@ -89,9 +95,9 @@ func copyConsole(to io.Writer, from io.Reader) {
 }
 
 func (m Machine) args(k kernel, initramfs string) ([]string, error) {
-	memory := m.Memory
-	if memory == 0 {
-		memory = 3072
+	memory := cmp.Or(m.Memory, maxMemory)
+	if memory > maxMemory {
+		return nil, fmt.Errorf("a machine of %d MiB: with more than %d MiB the PFs of QEMU's igb get no interrupt from their VFs", memory, maxMemory)
 	}
 	args := []string{
 		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory),

@@ -29,6 +29,7 @@ const deadline = 20 * time.Minute
 func main() {
 	bench := flag.Bool("bench", false, "run the benchmarks in place of the tests")
 	run := flag.String("run", os.Getenv("RIG_RUN"), "only tests whose name matches")
+	own := flag.String("script", "", "run this shell script in the machine in place of the tests")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		packages = flag.Args()
@@ -43,13 +44,13 @@ func main() {
 		fmt.Println("SKIP:", err)
 		return
 	}
-	if err := all(ctx, *bench, *run); err != nil {
+	if err := all(ctx, *bench, *run, *own); err != nil {
 		fmt.Fprintln(os.Stderr, "rig:", err)
 		os.Exit(1)
 	}
 }
 
-func all(ctx context.Context, bench bool, match string) error {
+func all(ctx context.Context, bench bool, match, own string) error {
 	share, err := os.MkdirTemp("", "neutrino-rig")
 	if err != nil {
 		return err
@@ -59,12 +60,15 @@ func all(ctx context.Context, bench bool, match string) error {
 	if err != nil {
 		return err
 	}
-	script, n, err := prepare(ctx, root, share, bench, match)
-	if err != nil {
+	var script string
+	if own != "" {
+		text, rerr := os.ReadFile(own)
+		if rerr != nil {
+			return rerr
+		}
+		script = setUp + string(text)
+	} else if script, err = prepare(ctx, root, share, bench, match); err != nil {
 		return err
-	}
-	if n == 0 {
-		return errors.New("there is nothing to run")
 	}
 	code, err := rig.Machine{NICs: 2, Share: share, Script: script, Output: os.Stdout}.Run(ctx)
 	if err == nil && code != 0 {
@@ -74,16 +78,17 @@ func all(ctx context.Context, bench bool, match string) error {
 }
 
 // prepare builds what runs in the machine, and writes its script.
-func prepare(ctx context.Context, root, share string, bench bool, match string) (script string, n int, err error) {
-	if err = command(ctx, "go", "build", "-trimpath", "-o", filepath.Join(share, "neutrino"), "./cmd/neutrino"); err != nil {
-		return "", 0, err
+func prepare(ctx context.Context, root, share string, bench bool, match string) (string, error) {
+	if err := command(ctx, "go", "build", "-trimpath", "-o", filepath.Join(share, "neutrino"), "./cmd/neutrino"); err != nil {
+		return "", err
 	}
+	n := 0
 	var s strings.Builder
 	s.WriteString(setUp)
 	for _, pkg := range packages {
-		names, ferr := find(filepath.Join(root, pkg), bench, match)
-		if ferr != nil {
-			return "", 0, ferr
+		names, err := find(filepath.Join(root, pkg), bench, match)
+		if err != nil {
+			return "", err
 		}
 		if len(names) == 0 {
 			continue
@@ -91,7 +96,7 @@ func prepare(ctx context.Context, root, share string, bench bool, match string) 
 		n += len(names)
 		file := strings.ReplaceAll(pkg, "/", "-") + ".test"
 		if err = command(ctx, "go", "test", "-c", "-o", filepath.Join(share, file), "./"+pkg); err != nil {
-			return "", 0, err
+			return "", err
 		}
 		what := "-test.run '^(" + strings.Join(names, "|") + ")$'"
 		if bench {
@@ -99,8 +104,11 @@ func prepare(ctx context.Context, root, share string, bench bool, match string) 
 		}
 		fmt.Fprintf(&s, "package neutrino/%s %s /vm/%s -test.v -test.timeout 10m %s\n", pkg, filepath.Join(root, pkg), file, what)
 	}
+	if n == 0 {
+		return "", errors.New("there is nothing to run")
+	}
 	s.WriteString("exit $failed\n")
-	return s.String(), n, nil
+	return s.String(), nil
 }
 
 // setUp loads the drivers and makes the VFs. Progress on a serial line is all there is.
