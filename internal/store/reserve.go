@@ -25,11 +25,14 @@ func (m *member) reserve() error {
 		return fmt.Errorf("reserving space: %w", err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err != nil {
 		return fmt.Errorf("reserving space for %s: %w", path, err)
 	}
-	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, st.Size()+reserved)
+	if st.Blocks*512 >= st.Size+reserved {
+		return nil // nothing is written to an idle disk
+	}
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, st.Size+reserved)
 	if err == nil || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINTR) {
 		return nil
 	}
