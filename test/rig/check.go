@@ -21,6 +21,11 @@ const install = "apt-get install -t bookworm-backports --no-install-recommends q
 
 const busybox = "/bin/busybox"
 
+// needed are the modules of the machine, and of what is tested in it.
+var needed = []string{
+	"igb", "igbvf", "vfio_pci", "vfio_iommu_type1", "kvm_amd", "macvtap", "8021q", "tun", "bridge", "9p", "9pnet_virtio", "overlay",
+}
+
 // kernel is a Debian kernel with its modules.
 type kernel struct {
 	release string
@@ -86,7 +91,7 @@ func findKernel() (kernel, error) {
 			why = merr
 			continue
 		}
-		if missing := m.missing("igb", "igbvf", "vfio_pci", "9p", "9pnet_virtio", "overlay", "macvtap"); len(missing) > 0 {
+		if missing := m.missing(needed...); len(missing) > 0 {
 			why = fmt.Errorf("kernel %s has no module %s", release, strings.Join(missing, ", "))
 			continue
 		}

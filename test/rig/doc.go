@@ -6,7 +6,8 @@
 // Debian kernel. Its NICs are igb (82576), which QEMU has since 8.1: seven VFs each, all
 // on one wire. Its root is this machine's own file system, read-only, under an overlay
 // that is thrown away; so every program and module installed here is there as well. One
-// directory is shared read-write as /vm.
+// directory is shared read-write as /vm. Guests inside the machine run under KVM, on the
+// SVM of its emulated CPU, and may be given its VFs; see [WriteGuest] and [GuestArgs].
 //
 // What is missing on this machine is said by [Check] in words, with the command that
 // installs it. Nothing is left behind: QEMU ends with the process that started it.

@@ -10,24 +10,38 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // Machine says what to boot.
 type Machine struct {
-	NICs   int    // igb NICs of seven VFs each
-	Memory int    // MiB; 0 = 2048; see maxMemory
-	Bridge string // each NIC becomes a tap on this bridge; "" = they share a hub of their own
+	NICs   int // igb NICs of seven VFs each
+	Memory int // MiB; 0 = 2048; see maxMemory
+	// Bridge of the calling thread's network namespace: each NIC becomes a tap on it, and
+	// machines on one bridge are in one rack. "" = the NICs share a hub of their own.
+	Bridge string
 	// Share is a directory of this machine that is /vm in there, read-write. It holds
 	// what the script needs; files "script", "boot", "exit" and "initramfs" are the rig's.
 	Share string
-	// Script is run by bash in there. Its output goes to Output as it comes.
+	// Script is run by bash in there, with Env ("NAME=value") in its environment. Its
+	// output goes to Output as it comes, line by line.
 	Script string
+	Env    []string
 	Output io.Writer
 }
+
+// cpu of the machine: AMD's, with SVM, so that it has /dev/kvm. Without three features
+// that cost time under emulation: string instructions which the kernel and the C
+// library take for fast, and a fifth level of page tables.
+const cpu = "max,erms=off,fsrm=off,la57=off"
+
+// machines counts those of this process.
+var machines atomic.Uint32
 
 // maxMemory of a machine, in MiB. With memory above 4 GiB of the address space, which
 // q35 has from here on, the PF of QEMU 10.0's igb is not told of its VFs' mailboxes, and
@@ -41,21 +55,28 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrCannot, err)
 	}
-	_ = os.Remove(filepath.Join(m.Share, "exit"))
-	initramfs := filepath.Join(m.Share, "initramfs")
-	if err = writeInitramfs(k, initramfs); err != nil {
-		return 0, fmt.Errorf("make the initramfs: %w", err)
+	initramfs, err := m.prepare(k)
+	if err != nil {
+		return 0, err
 	}
-	for name, text := range map[string]string{"script": m.Script, "boot": machineBoot} {
-		if err = os.WriteFile(filepath.Join(m.Share, name), []byte(text), 0o600); err != nil {
-			return 0, err
+	var taps []*os.File
+	defer func() { closeAll(taps) }()
+	for range m.NICs {
+		if m.Bridge == "" {
+			break
 		}
+		tap, terr := openTap(m.Bridge)
+		if terr != nil {
+			return 0, terr
+		}
+		taps = append(taps, tap)
 	}
-	args, err := m.args(k, initramfs)
+	args, err := m.args(k, initramfs, taps, machines.Add(1))
 	if err != nil {
 		return 0, err
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	cmd.ExtraFiles = taps
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second
 	console, err := cmd.StdoutPipe()
@@ -67,8 +88,9 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	if err = cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start QEMU: %w", err)
 	}
-	copyConsole(m.Output, console)
-	err = cmd.Wait()
+	closeAll(taps) // QEMU has them now
+	cerr := copyConsole(m.Output, console)
+	err = errors.Join(cmd.Wait(), cerr)
 	if ctx.Err() != nil {
 		return 0, fmt.Errorf("the machine was switched off: %w", context.Cause(ctx))
 	}
@@ -85,22 +107,76 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// copyConsole passes lines on without the carriage returns of a serial line.
-func copyConsole(to io.Writer, from io.Reader) {
-	sc := bufio.NewScanner(from)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		fmt.Fprintln(to, strings.TrimRight(sc.Text(), "\r"))
+// prepare fills the shared directory.
+func (m Machine) prepare(k kernel) (initramfs string, err error) {
+	if err = os.Remove(filepath.Join(m.Share, "exit")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	initramfs = filepath.Join(m.Share, "initramfs")
+	if err = writeInitramfs(k, initramfs); err != nil {
+		return "", fmt.Errorf("make the initramfs: %w", err)
+	}
+	env, err := environment(m.Env)
+	if err != nil {
+		return "", err
+	}
+	for name, text := range map[string]string{"script": env + m.Script, "boot": machineBoot} {
+		if err = os.WriteFile(filepath.Join(m.Share, name), []byte(text), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return initramfs, nil
+}
+
+// environment is the shell's text that exports variables.
+func environment(vars []string) (string, error) {
+	var s strings.Builder
+	for _, v := range vars {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok || !variable.MatchString(name) || strings.ContainsRune(value, 0) {
+			return "", fmt.Errorf("environment: %q is not NAME=value", v)
+		}
+		fmt.Fprintf(&s, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
+	}
+	return s.String(), nil
+}
+
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
 	}
 }
 
-func (m Machine) args(k kernel, initramfs string) ([]string, error) {
+// copyConsole passes lines on without the carriage returns of a serial line, until the
+// console ends. It reads on when nobody takes what it reads: QEMU would stand still.
+func copyConsole(to io.Writer, from io.Reader) error {
+	r := bufio.NewReader(from)
+	var failed error
+	for {
+		line, err := r.ReadString('\n')
+		if line = strings.TrimRight(line, "\r\n"); failed == nil && (line != "" || err == nil) {
+			_, failed = fmt.Fprintln(to, line)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
+			return failed
+		}
+		if err != nil {
+			return errors.Join(failed, fmt.Errorf("read the console: %w", err))
+		}
+	}
+}
+
+// args are QEMU's. number is this machine's among those of this process: no two that
+// are wired to one bridge may have the same MACs.
+func (m Machine) args(k kernel, initramfs string, taps []*os.File, number uint32) ([]string, error) {
 	memory := cmp.Or(m.Memory, maxMemory)
 	if memory > maxMemory {
 		return nil, fmt.Errorf("a machine of %d MiB: with more than %d MiB the PFs of QEMU's igb get no interrupt from their VFs", memory, maxMemory)
 	}
 	args := []string{
-		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory),
+		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
 		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", k.image, "-initrd", initramfs,
 		"-append", "console=ttyS0 panic=-1 quiet intel_iommu=on iommu=pt mitigations=off",
@@ -110,33 +186,13 @@ func (m Machine) args(k kernel, initramfs string) ([]string, error) {
 	}
 	for i := range m.NICs {
 		net := fmt.Sprintf("hubport,id=n%d,hubid=7", i)
-		if m.Bridge != "" {
-			tap, err := m.tap(i)
-			if err != nil {
-				return nil, err
-			}
-			net = fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no", i, tap)
+		if i < len(taps) {
+			// QEMU's descriptors begin with 3, the first of exec.Cmd's ExtraFiles.
+			net = fmt.Sprintf("tap,id=n%d,fd=%d,vhost=off", i, 3+i)
 		}
 		args = append(args, "-netdev", net,
 			"-device", fmt.Sprintf("pcie-root-port,id=rp%d,slot=%d", i, i+1),
-			"-device", fmt.Sprintf("igb,netdev=n%d,bus=rp%d,mac=52:54:00:%02x:%02x:%02x", i, i, os.Getpid()>>8&0xff, os.Getpid()&0xff, i))
+			"-device", fmt.Sprintf("igb,netdev=n%d,bus=rp%d,mac=52:54:%02x:%02x:%02x:%02x", i, i, os.Getpid()>>8&0xff, os.Getpid()&0xff, number&0xff, i))
 	}
 	return args, nil
-}
-
-// tap makes a port of the bridge; QEMU's end takes it away with it.
-func (m Machine) tap(i int) (string, error) {
-	if _, err := exec.LookPath("ip"); err != nil {
-		return "", fmt.Errorf("%w: %w: apt-get install iproute2", ErrCannot, err)
-	}
-	name := fmt.Sprintf("rig%d.%d", os.Getpid()%100000, i)
-	for _, args := range [][]string{
-		{"tuntap", "add", name, "mode", "tap"},
-		{"link", "set", name, "master", m.Bridge, "up"},
-	} {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
-		}
-	}
-	return name, nil
 }
