@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -11,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +40,9 @@ func main() {
 	defer cancel()
 	if err := rig.Check(ctx); err != nil {
 		fmt.Println("SKIP:", err)
+		if strict() {
+			os.Exit(1)
+		}
 		return
 	}
 	if err := all(ctx, *bench, *run, *own); err != nil {
@@ -71,11 +71,12 @@ func all(ctx context.Context, bench bool, match, own string) error {
 	} else if script, err = prepare(ctx, root, share, bench, match); err != nil {
 		return err
 	}
-	code, err := rig.Machine{NICs: 2, Share: share, Script: script, Output: os.Stdout}.Run(ctx)
-	if err == nil && code != 0 {
-		err = fmt.Errorf("%d packages failed", code)
+	t := &tally{to: os.Stdout}
+	code, err := rig.Machine{NICs: 2, Share: share, Script: script, Output: t}.Run(ctx)
+	if err != nil {
+		return errors.Join(err, t.verdict(0))
 	}
-	return err
+	return t.verdict(code)
 }
 
 // prepare builds what runs in the machine, and writes its script.
@@ -112,6 +113,9 @@ func prepare(ctx context.Context, root, share string, bench bool, match string) 
 	return s.String(), nil
 }
 
+// cannotSetUp is the exit code of setUp.
+const cannotSetUp = 99
+
 // setUp loads the drivers and makes the VFs. Progress on a serial line is all there is.
 const setUp = `
 failed=0
@@ -136,46 +140,6 @@ done
 export NEUTRINO_SRIOV_PFS=$pfs NEUTRINO_BIN=/vm/neutrino
 echo "=== $(uname -r), PFs $pfs"
 `
-
-var (
-	testFunc  = regexp.MustCompile(`^func (Test[A-Z]\w*)\(`)
-	benchFunc = regexp.MustCompile(`^func (Benchmark[A-Z]\w*)\(`)
-)
-
-// find lists the rig tests (or benchmarks) of a package.
-func find(dir string, bench bool, match string) ([]string, error) {
-	want, err := regexp.Compile(match)
-	if err != nil {
-		return nil, fmt.Errorf("-run %q: %w", match, err)
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*rig_test.go"))
-	if err != nil {
-		return nil, err
-	}
-	function := testFunc
-	if bench {
-		function = benchFunc
-		more, gerr := filepath.Glob(filepath.Join(dir, "*bench_test.go"))
-		if gerr != nil {
-			return nil, gerr
-		}
-		files = append(files, more...)
-	}
-	var out []string
-	for _, f := range files {
-		b, rerr := os.ReadFile(f)
-		if rerr != nil {
-			return nil, rerr
-		}
-		sc := bufio.NewScanner(bytes.NewReader(b))
-		for sc.Scan() {
-			if m := function.FindStringSubmatch(sc.Text()); m != nil && m[1] != "TestMain" && want.MatchString(m[1]) {
-				out = append(out, m[1])
-			}
-		}
-	}
-	return out, nil
-}
 
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
