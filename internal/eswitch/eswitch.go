@@ -85,8 +85,9 @@ func (v *VF) BaselineAttrs() Attrs {
 	return v.Baseline
 }
 
-// Attrs are the attributes of a VF. As an observation every attribute is Set or
-// Unsupported; in a Change an Unset attribute is left as it is.
+// Attrs are the attributes of a VF. As an observation every attribute is Set,
+// Unsupported, or Unset where what is there cannot be said by this type or is not in
+// force as a whole; in a Change an Unset attribute is left as it is.
 type Attrs struct {
 	MAC        Attr[string] // canonical; "00:00:00:00:00:00" = none
 	VLAN       Attr[int]    // 0 = untagged, 1..4094

@@ -5,10 +5,10 @@
 //
 // Observe is one RTM_GETLINK per PF, without statistics, and sysfs. A VF is what a
 // virtfnN link of the PF's device points at; nothing is computed from PCI addresses.
-// Reported is what is in force: where the VF's netdev is at hand and still has another
-// address than the PF gave the VF, the netdev's is reported, so that whoever compares
-// puts it right. A VLAN with priority bits or 802.1ad, which eswitch cannot say, is
-// reported as Unset.
+// Reported is what is in force: where the VF's netdev is at hand and has another address
+// than the PF gave the VF, whichever of the two was changed, none is, and the MAC is
+// Unset, so that whoever compares puts it right. So is a VLAN with priority bits or
+// 802.1ad, which eswitch cannot say.
 //
 // A VF of which the kernel tells nothing (a driver that is resetting it) is read again
 // a few times, and then left out of the state: it is not free, and not dirty. A later

@@ -157,7 +157,7 @@ func (p *pf) inForce(v *vfnl.VF, f pfFiles, vf vfFiles) eswitch.Attrs {
 	if m, ok := v.MAC.Get(); ok {
 		a.MAC = eswitch.Set(m.String())
 		if p.stale(m, vf) {
-			a.MAC = eswitch.Set(vf.MAC)
+			a.MAC = eswitch.Unset[string]() // neither is in force: the one cannot send, the other is not checked
 		}
 	} else {
 		a.MAC = eswitch.Unsupported[string]()
