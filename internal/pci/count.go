@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // ErrVFsBusy: the kernel does not change the number of VFs while there are some.
@@ -27,6 +28,9 @@ func (s *Sys) SetNumVFs(ctx context.Context, slot string, n int) error {
 	case !p.Settable:
 		return fmt.Errorf("set the number of VFs of %s: driver %s does not take it from sysfs: %w", slot, orNone(p.Driver), errors.ErrUnsupported)
 	}
+	// A driver brings its VFs up one by one, within the write.
+	ctx, cancel := context.WithTimeout(ctx, writeDeadline+time.Duration(max(n, p.NumVFs))*time.Second)
+	defer cancel()
 	err = s.write(ctx, s.device(slot, "sriov_numvfs"), strconv.Itoa(n))
 	switch {
 	case errors.Is(err, syscall.EBUSY):

@@ -57,7 +57,8 @@ func (s *Sys) Bind(ctx context.Context, slot, driver string) error {
 }
 
 // BindDefault gives a function the driver that the kernel has for it. It succeeds at
-// once where it has one that is not vfio-pci.
+// once where it has one that is not vfio-pci. A VF whose PF has sriov_drivers_autoprobe
+// off gets none: the kernel then probes only for an override (pci_device_can_probe).
 func (s *Sys) BindDefault(ctx context.Context, slot string) error {
 	have, err := s.Driver(slot)
 	if err != nil {
@@ -75,6 +76,9 @@ func (s *Sys) BindDefault(ctx context.Context, slot string) error {
 		}
 	}
 	if err = s.probe(ctx, slot, func(now string) bool { return now != "" }); err != nil {
+		if n, ok := number(s.device(slot, "physfn", "sriov_drivers_autoprobe")); ok && n == 0 {
+			err = fmt.Errorf("%w: sriov_drivers_autoprobe of its PF is 0", err)
+		}
 		return fmt.Errorf("bind %s to its driver: %w", slot, err)
 	}
 	return nil

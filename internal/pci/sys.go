@@ -135,8 +135,11 @@ func (s *Sys) write(ctx context.Context, path, value string) error {
 	if err := s.claim(path); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, writeDeadline)
+		defer cancel()
+	}
 	done := make(chan error, 1)
 	go func() { // ends with the kernel's call; nothing can end it sooner
 		err := s.writeNow(path, value)

@@ -38,9 +38,12 @@ func (u User) String() string {
 
 // Users lists who uses the given functions. It reads the open files of every process,
 // which takes milliseconds: it is for decisions, not for polling. Processes that end
-// meanwhile are passed over.
+// meanwhile are passed over. A group that a process has open makes it a user of every
+// given function of that group. What sits on a netdev from within another namespace (a
+// macvlan that was moved into a container) is not seen: the kernel links only devices
+// of one namespace (net/core/dev.c, netdev_adjacent_is_neigh_list).
 func (s *Sys) Users(slots ...string) ([]User, error) {
-	groups := map[string]string{} // /dev/vfio/N -> slot
+	groups := map[string][]string{} // /dev/vfio/N -> slots
 	var out []User
 	for _, slot := range slots {
 		if err := s.need(slot); err != nil {
@@ -68,13 +71,14 @@ func (s *Sys) Users(slots ...string) ([]User, error) {
 }
 
 // vfioNodes adds the device nodes through which the function can be held.
-func (s *Sys) vfioNodes(slot string, to map[string]string) {
+func (s *Sys) vfioNodes(slot string, to map[string][]string) {
+	add := func(node string) { to[node] = append(to[node], slot) }
 	if g := linkBase(s.device(slot, "iommu_group")); g != "" {
-		to["/dev/vfio/"+g] = slot
-		to["/dev/vfio/noiommu-"+g] = slot
+		add("/dev/vfio/" + g)
+		add("/dev/vfio/noiommu-" + g)
 	}
 	for _, n := range names(s.device(slot, "vfio-dev")) { // iommufd
-		to["/dev/vfio/devices/"+n] = slot
+		add("/dev/vfio/devices/" + n)
 	}
 }
 
@@ -93,8 +97,10 @@ func (s *Sys) netUsers(slot string) []User {
 	return out
 }
 
-// netDriver reports whether the function is a network controller, whose driver makes a
-// netdev. sysfs shows the netdevs of the reader's namespace only.
+// netDriver reports whether the function is a network controller, whose driver has made
+// a netdev. sysfs shows the netdevs of the reader's namespace only: of one that is in
+// another namespace the directory remains, empty; it goes with the last netdev
+// (drivers/base/core.c, cleanup_glue_dir; seen on Linux 6.12).
 func (s *Sys) netDriver(slot string) bool {
 	c, ok := number(s.device(slot, "class"))
 	if !ok || c>>16 != 0x02 {
@@ -105,7 +111,7 @@ func (s *Sys) netDriver(slot string) bool {
 }
 
 // holders finds the processes that have one of the nodes open.
-func (s *Sys) holders(nodes map[string]string) ([]User, error) {
+func (s *Sys) holders(nodes map[string][]string) ([]User, error) {
 	procs, err := os.ReadDir(s.path("proc"))
 	if err != nil {
 		return nil, fmt.Errorf("look who holds a VF: %w", err)
@@ -125,7 +131,7 @@ func (s *Sys) holders(nodes map[string]string) ([]User, error) {
 }
 
 // opens lists the functions whose node a process has open.
-func (s *Sys) opens(pid int, nodes map[string]string) map[string]bool {
+func (s *Sys) opens(pid int, nodes map[string][]string) map[string]bool {
 	dir := s.path("proc", strconv.Itoa(pid), "fd")
 	out := map[string]bool{}
 	for _, fd := range names(dir) {
@@ -133,7 +139,7 @@ func (s *Sys) opens(pid int, nodes map[string]string) map[string]bool {
 		if err != nil || !strings.HasPrefix(to, "/dev/vfio/") {
 			continue
 		}
-		if slot, ok := nodes[to]; ok {
+		for _, slot := range nodes[to] {
 			out[slot] = true
 		}
 	}
