@@ -51,12 +51,12 @@ func main() {
 	}
 }
 
-func all(ctx context.Context, bench bool, match, own string) error {
+func all(ctx context.Context, bench bool, match, own string) (err error) {
 	share, err := os.MkdirTemp("", "neutrino-rig")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(share)
+	defer func() { err = errors.Join(err, os.RemoveAll(share)) }()
 	root, err := os.Getwd()
 	if err != nil {
 		return err
