@@ -34,10 +34,14 @@ func main() {
 	} else if p := os.Getenv("RIG_PKGS"); p != "" {
 		packages = strings.Fields(p)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("it took longer than %s", deadline))
 	defer cancel()
+	if err := endWithParent(); err != nil {
+		fmt.Fprintln(os.Stderr, "rig:", err)
+		os.Exit(1)
+	}
 	if err := rig.Check(ctx); err != nil {
 		fmt.Println("SKIP:", err)
 		if strict() {
