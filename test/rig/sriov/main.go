@@ -56,7 +56,7 @@ func main() {
 }
 
 func all(ctx context.Context, bench bool, match, own string) (err error) {
-	share, err := os.MkdirTemp("", "neutrino-rig")
+	share, err := newShare(os.TempDir())
 	if err != nil {
 		return err
 	}
