@@ -385,7 +385,7 @@ func TestLookUpsAreBounded(t *testing.T) {
 				t.Fatalf("%s with %d used: %v %v after %d look-ups", c.block, c.used, got, err, looked)
 			}
 			// Near the low end of what is free: how near depends on what was skipped.
-			if off := numberOf(got[0].IP).sub(first).lo; off < c.used || off > c.used+c.used/8+4*window {
+			if off := numberOf(got[0].IP).sub(first).lo; off < c.used || off > 2*c.used+4*window {
 				t.Errorf("%s with %d used: chose the one at %d", c.block, c.used, off)
 			}
 		}

@@ -13,9 +13,11 @@ const (
 	// concurrent requests seldom want the same). Neutron takes exactly the first 1000
 	// free ones, which costs it a look at every taken one before them.
 	window = 1000
-	// probes is how many random addresses of a stretch are tried before it counts as
-	// full for the quick search.
+	// probes is how many random addresses of a stretch are tried before it counts as full.
 	probes = 16
+	// glances is as many for the stretches beyond the first window, when a large pool is
+	// gone through quickly: each is a look into the store.
+	glances = 4
 	// walkLimit is how many addresses are looked at one by one. That is exact for
 	// pools up to this size; a larger one is full only when a million addresses and
 	// all random probes of the rest are taken.
@@ -56,28 +58,38 @@ func (s stretch) pick() (netip.Addr, bool) {
 			return a, true
 		}
 		s.rnd = rand.New(rand.NewPCG(0, 0)) // any address will do beyond the walk
-		return s.search()
+		return s.search(probes)
 	}
-	if a, ok := s.search(); ok {
+	if s.size > window {
+		if a, ok := s.search(glances); ok {
+			return a, true
+		}
+	}
+	if a, ok := s.search(probes); ok {
 		return a, true
 	}
 	return s.walk(window)
 }
 
 // search looks for the low end of the free addresses by random probes in windows of
-// growing width. Whatever is free in the first window is among the first 1000 free;
-// later windows are reached only past ones that looked full, so their answer is near
-// the low end though a few free addresses may lie below it.
-func (s stretch) search() (netip.Addr, bool) {
+// growing width, a few for each doubling of what is taken. Whatever is free in the first
+// window is among the first 1000 free; later windows are reached only past ones that
+// looked full, so their answer is near the low end though free addresses may lie below
+// it. Those are not lost: the fuller the rest, the likelier they are found.
+func (s stretch) search(tries uint64) (netip.Addr, bool) {
 	for offset, width := uint64(0), uint64(window); offset < s.size; offset, width = offset+width, width*2 {
 		low, high := offset, offset+min(width, s.size-offset)
-		at, ok := s.probe(low, high)
+		in := tries
+		if offset == 0 {
+			in = probes
+		}
+		at, ok := s.probe(low, high, in)
 		if !ok {
 			continue
 		}
 		for high-low > window { // come down towards the full part
 			mid := low + (high-low)/2
-			if lower, found := s.probe(low, mid); found {
+			if lower, found := s.probe(low, mid, tries); found {
 				at, high = lower, mid
 			} else if at < mid {
 				high = mid
@@ -90,9 +102,9 @@ func (s stretch) search() (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// probe tries random offsets in [low, high).
-func (s stretch) probe(low, high uint64) (uint64, bool) {
-	for range min(probes, high-low) {
+// probe tries some random offsets in [low, high).
+func (s stretch) probe(low, high, tries uint64) (uint64, bool) {
+	for range min(tries, high-low) {
 		at := low + s.rnd.Uint64N(high-low)
 		if s.free(plus(s.start, at)) {
 			return at, true
