@@ -51,6 +51,11 @@ func newRig(t *testing.T, file string, sw eswitch.Switch) *rig {
 
 func newRigAudited(t *testing.T, file string, sw eswitch.Switch, audit time.Duration) *rig {
 	t.Helper()
+	return newRigWith(t, file, sw, audit, nil)
+}
+
+func newRigWith(t *testing.T, file string, sw eswitch.Switch, audit time.Duration, e Plugs) *rig {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	state, s, err := openState(file, "host-1", log)
 	if err != nil {
@@ -62,6 +67,7 @@ func newRigAudited(t *testing.T, file string, sw eswitch.Switch, audit time.Dura
 	}
 	r := &rig{t: t, table: newTable(s), box: newOutbox(), state: state}
 	r.loop = newLoop(Config{Host: "host-1", PhysicalDeviceMappings: mapping, AuditInterval: audit}, sw, state, s, r.table, r.box, log, m)
+	r.loop.plugs = e
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.loop.run(ctx) })

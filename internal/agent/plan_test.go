@@ -39,7 +39,7 @@ func settle(t testing.TB, sw *switchtest.Switch, w World) (Plan, World) {
 	for range 10 {
 		w.Observed = sw.State()
 		p := Compute(w)
-		w.Assigned = p.Assigned
+		w = next(w, p)
 		steps := slices.Concat(p.Returns, p.Programs)
 		if len(steps) == 0 {
 			return p, w
@@ -238,7 +238,7 @@ func TestPlanAdoptsAndLeavesGuestsAlone(t *testing.T) {
 	sw := switchtest.New(switchtest.Spec{PF: "eth6", Number: 1, VFs: 4})
 	_, w := settle(t, sw, World{Desired: wish(attachment(0), attachment(1)), Assigned: Assignments{}, Mappings: mapping})
 	before, had := show(sw.State()), w.Assigned
-	w.Assigned = Assignments{} // the record is lost
+	w.Assigned, w.Generation = Assignments{}, 0 // the record is lost
 	p, _ := settle(t, sw, w)
 	if diff := cmp.Diff(had, p.Assigned); diff != "" || show(sw.State()) != before {
 		t.Errorf("ports moved (-before +after):\n%s", diff)
