@@ -15,9 +15,10 @@ const (
 	window = 1000
 	// probes is how many random addresses of a stretch are tried before it counts as full.
 	probes = 16
-	// glances is as many for the stretches beyond the first window, when a large pool is
-	// gone through quickly: each is a look into the store.
-	glances = 4
+	// glances is as many when a large pool is gone through quickly, since each is a look
+	// into the store; firstGlances is as many for its first window, which is to be used well.
+	glances      = 4
+	firstGlances = 8
 	// walkLimit is how many addresses are looked at one by one. That is exact for
 	// pools up to this size; a larger one is full only when a million addresses and
 	// all random probes of the rest are taken.
@@ -81,7 +82,7 @@ func (s stretch) search(tries uint64) (netip.Addr, bool) {
 		low, high := offset, offset+min(width, s.size-offset)
 		in := tries
 		if offset == 0 {
-			in = probes
+			in = max(tries, firstGlances)
 		}
 		at, ok := s.probe(low, high, in)
 		if !ok {

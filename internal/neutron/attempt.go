@@ -61,14 +61,15 @@ func (a *attempt) held(kind, key string) bool {
 
 // heldAddress is held for an address of a subnet, asked for many times per port.
 func (a *attempt) heldAddress(subnet string, addr netip.Addr) bool {
-	a.key = append(append(a.key[:0], subnet...), '/')
+	const head = claimIP + "/"
+	a.key = append(append(append(a.key[:0], head...), subnet...), '/')
 	a.key = addr.AppendTo(a.key)
-	key := string(a.key)
 	if a.ips {
-		return a.held(claimIP, key)
+		if owner, ok := a.claims[claimKey{claimIP, string(a.key[len(head):])}]; ok {
+			return owner != ""
+		}
 	}
-	_, ok := a.db.ClaimOwner(a.snap, claimIP, key)
-	return ok
+	return a.db.ClaimHeld(a.snap, a.key)
 }
 
 // take makes a claim, or says that somebody holds it.

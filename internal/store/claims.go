@@ -22,14 +22,14 @@ type claim struct {
 // claims is the in-memory table of claims.
 type claims struct {
 	rows    statedb.RWTable[*claim]
-	primary statedb.Index[*claim, string]
+	primary statedb.Index[*claim, index.Key]
 }
 
 func newClaims(mem *statedb.DB) (*claims, error) {
-	c := &claims{primary: statedb.Index[*claim, string]{
+	c := &claims{primary: statedb.Index[*claim, index.Key]{
 		Name:       "id",
 		FromObject: func(c *claim) index.KeySet { return index.NewKeySet(index.String(c.id)) },
-		FromKey:    index.String,
+		FromKey:    func(id index.Key) index.Key { return id },
 		Unique:     true,
 	}}
 	var err error
@@ -57,7 +57,7 @@ func (c *claims) remove(w statedb.WriteTxn, id string) error {
 }
 
 func (c *claims) get(r statedb.ReadTxn, id string) (*claim, bool) {
-	e, _, ok := c.rows.Get(r, c.primary.Query(id))
+	e, _, ok := c.rows.Get(r, c.primary.Query(index.String(id)))
 	return e, ok
 }
 
@@ -82,7 +82,7 @@ func (c *claims) ids(r statedb.ReadTxn) iter.Seq[string] {
 func (c *claims) under(r statedb.ReadTxn, kind, keyPrefix string) iter.Seq2[string, string] {
 	head := kind + "/"
 	return func(yield func(key, owner string) bool) {
-		for e := range c.rows.Prefix(r, c.primary.Query(head+keyPrefix)) {
+		for e := range c.rows.Prefix(r, c.primary.Query(index.String(head+keyPrefix))) {
 			if !yield(e.id[len(head):], e.owner) {
 				return
 			}
@@ -109,6 +109,16 @@ func (db *DB) ClaimOwner(s Snapshot, kind, key string) (owner string, ok bool) {
 		return "", false
 	}
 	return c.owner, true
+}
+
+// ClaimHeld reports whether anybody owns the claim whose kind and key are id, as
+// "kind/key". It is ClaimOwner for a search that asks many times: id may be changed after.
+func (db *DB) ClaimHeld(s Snapshot, id []byte) bool {
+	if s.db != db {
+		return false
+	}
+	_, _, held := db.claims.rows.Get(s.txn, db.claims.primary.Query(id))
+	return held
 }
 
 // Claim makes the key of the kind the owner's when the transaction commits. A claim that
