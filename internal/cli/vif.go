@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -110,15 +111,11 @@ func vifUnplug(l *local) *cobra.Command {
 		Use: "unplug PORT", Short: "Take a port from its domain or namespace; the VF is reset",
 		Args: args(1, 1, "a port"), ValidArgsFunction: once(l.completeVIFs),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			vifs, err := l.client().VIFs(cmd.Context())
+			v, err := l.vif(cmd.Context(), a[0])
 			if err != nil {
-				return localError(err)
+				return err
 			}
-			id, err := hostapi.Resolve(a[0], idsOf(vifs))
-			if err != nil {
-				return coded{errNotFound, fmt.Sprintf("port %s is not plugged on this host", a[0])}
-			}
-			return localError(l.client().Unplug(cmd.Context(), id, generation))
+			return localError(l.client().Unplug(cmd.Context(), v.PortID, generation))
 		},
 	}
 	cmd.Flags().Uint64Var(&generation, "generation", 0, "only if it is plugged under this generation (`vif list` shows it); 0 = whatever is plugged")
@@ -153,22 +150,30 @@ func vifShow(l *local, o *output) *cobra.Command {
 		Use: "show PORT", Short: "Show one plugged port; -o xml prints its libvirt interface",
 		Args: args(1, 1, "a port"), ValidArgsFunction: once(l.completeVIFs),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			vifs, err := l.client().VIFs(cmd.Context())
+			v, err := l.vif(cmd.Context(), a[0])
 			if err != nil {
-				return localError(err)
+				return err
 			}
-			id, err := hostapi.Resolve(a[0], idsOf(vifs))
-			if err != nil {
-				return coded{errNotFound, fmt.Sprintf("port %s is not plugged on this host", a[0])}
-			}
-			for _, v := range vifs {
-				if v.PortID == id {
-					return o.vif(cmd.OutOrStdout(), v)
-				}
-			}
-			return nil
+			return o.vif(cmd.OutOrStdout(), v)
 		},
 	}
+}
+
+// vif finds what is plugged by the beginning of its port's id.
+func (l *local) vif(ctx context.Context, begin string) (hostapi.VIF, error) {
+	vifs, err := l.client().VIFs(ctx)
+	if err != nil {
+		return hostapi.VIF{}, localError(err)
+	}
+	id, err := hostapi.Resolve(begin, idsOf(vifs))
+	switch {
+	case errors.Is(err, hostapi.ErrNotFound):
+		return hostapi.VIF{}, coded{errNotFound, fmt.Sprintf("port %s is not plugged on this host", begin)}
+	case err != nil:
+		return hostapi.VIF{}, localError(err)
+	}
+	i := slices.IndexFunc(vifs, func(v hostapi.VIF) bool { return v.PortID == id })
+	return vifs[i], nil
 }
 
 // vif prints one plugged port.
