@@ -68,11 +68,11 @@ type FindVF func(portID string) (vf VF, ok bool)
 type Option func(*options)
 
 type options struct {
-	log   *slog.Logger
-	reg   prometheus.Registerer
-	dhcp  func(FindVF) (DHCPServer, error)
-	up    func()
-	plugs func(*bbolt.DB, Ports) (Plugs, error)
+	log       *slog.Logger
+	reg       prometheus.Registerer
+	dhcp      func(FindVF) (DHCPServer, error)
+	connected func(error)
+	plugs     func(*bbolt.DB, Ports) (Plugs, error)
 }
 
 // WithLogger sets the logger; the default is slog.Default().
@@ -87,9 +87,9 @@ func WithDHCP(start func(FindVF) (DHCPServer, error)) Option {
 	return func(o *options) { o.dhcp = start }
 }
 
-// WithWelcome sets a function that is called each time a controller has accepted the
-// agent. It must not block.
-func WithWelcome(f func()) Option { return func(o *options) { o.up = f } }
+// WithConnection sets a function that is told each time a controller has accepted the
+// agent (nil), and each time it is without one (why). It must not block.
+func WithConnection(f func(error)) Option { return func(o *options) { o.connected = f } }
 
 // Run is the agent: it returns nil when ctx ends, and an error when it cannot start
 // (wrong configuration, state file in use). Traffic goes on when it returns.
@@ -140,7 +140,7 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 	l := &link{
 		host: cfg.Host, instance: instance(), version: cfg.Version, controllers: controllers, tls: conf,
 		roles: func() []model.Agent { return cfg.roles(lp.devices(), len(t.get().Networks)) },
-		table: t, outbox: box, log: o.log, metrics: m, welcomed: o.up, report: cfg.ReportInterval,
+		table: t, outbox: box, log: o.log, metrics: m, connected: o.connected, report: cfg.ReportInterval,
 	}
 	parts = append(parts, l.run)
 	var all sync.WaitGroup

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,6 +26,9 @@ const (
 	lastReconnect   = 5 * time.Second
 )
 
+// errLeft: the controller ended the stream without a word.
+var errLeft = errors.New("it has ended the stream")
+
 // stream is the agent's side of Join.
 type stream = *connect.BidiStreamForClient[fabricv1.FromAgent, fabricv1.FromController]
 
@@ -39,7 +43,7 @@ type link struct {
 	outbox                  *outbox
 	log                     *slog.Logger
 	metrics                 *metrics
-	welcomed                func()
+	connected               func(error) // nil: a controller has accepted the agent
 }
 
 // run joins one controller after the other until ctx ends.
@@ -68,6 +72,9 @@ func (l *link) run(ctx context.Context) {
 		}
 		fails++
 		l.metrics.connects.WithLabelValues(outcome).Inc()
+		if l.connected != nil {
+			l.connected(fmt.Errorf("no controller: %w", cmp.Or(err, errLeft)))
+		}
 		wait := backoff((fails+len(l.controllers)-1)/len(l.controllers), firstReconnect, lastReconnect)
 		l.log.Warn("no controller", "controller", c.name, "outcome", outcome, "error", err, "next", l.controllers[next].name, "in", wait)
 		timer.Reset(wait)
@@ -117,8 +124,8 @@ func (l *link) join(ctx context.Context, c controller) (accepted bool, err error
 	l.metrics.connected.Set(1)
 	l.metrics.connects.WithLabelValues("accepted").Inc()
 	defer l.metrics.connected.Set(0)
-	if l.welcomed != nil {
-		l.welcomed()
+	if l.connected != nil {
+		l.connected(nil)
 	}
 	l.outbox.restart()
 

@@ -244,3 +244,35 @@ func TestPortThatCannotBeSent(t *testing.T) {
 	p.wantStatus(t, p.bind("h1", 2, 10), model.StatusActive)
 	eventually(t, "a word why", func() bool { _, r := p.status(bad); return strings.Contains(r, "physical_network") })
 }
+
+// An agent says when it has a controller and when it has none.
+func TestAgentTellsOfItsConnection(t *testing.T) {
+	p := newPlane()
+	a := socket(t, "s1")
+	c := startController(t, p, a, Options{})
+	told := make(chan error, 16)
+	startAgent(t, nic(1), agent.Config{Host: "h1", Controllers: []string{a}}, agent.WithConnection(func(err error) {
+		select {
+		case told <- err:
+		default:
+		}
+	}))
+	next := func(want bool) {
+		t.Helper()
+		for {
+			select {
+			case err := <-told:
+				if (err == nil) == want {
+					return
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("not told that it is connected %v", want)
+			}
+		}
+	}
+	next(true)
+	c.stop()
+	next(false)
+	startController(t, p, a, Options{})
+	next(true)
+}

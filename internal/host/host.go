@@ -46,7 +46,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	opts := []agent.Option{
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
-		agent.WithWelcome(func() { health.Set("connected", nil) }),
+		agent.WithConnection(func(err error) { health.Set("connected", err) }),
 		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw}).start),
 	}
 	if cfg.DHCP.Enabled {
