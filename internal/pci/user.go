@@ -2,7 +2,9 @@ package pci
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,7 +124,11 @@ func (s *Sys) holders(nodes map[string][]string) ([]User, error) {
 		if err != nil {
 			continue
 		}
-		for slot := range s.opens(pid, nodes) {
+		held, err := s.opens(pid, nodes)
+		if err != nil {
+			return nil, fmt.Errorf("look who holds a VF: process %d: %w: the capability CAP_SYS_PTRACE is needed", pid, err)
+		}
+		for slot := range held {
 			comm, _ := text(s.path("proc", p.Name(), "comm"))
 			out = append(out, User{Slot: slot, Kind: "vfio", PID: pid, Comm: cmp.Or(comm, "a process"), Guest: s.guest(pid)})
 		}
@@ -130,12 +136,20 @@ func (s *Sys) holders(nodes map[string][]string) ([]User, error) {
 	return out, nil
 }
 
-// opens lists the functions whose node a process has open.
-func (s *Sys) opens(pid int, nodes map[string][]string) map[string]bool {
+// opens lists the functions whose node a process has open. A process that must not be
+// looked into is an error: it could hold one.
+func (s *Sys) opens(pid int, nodes map[string][]string) (map[string]bool, error) {
 	dir := s.path("proc", strconv.Itoa(pid), "fd")
+	fds, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
 	out := map[string]bool{}
-	for _, fd := range names(dir) {
-		to, err := os.Readlink(filepath.Join(dir, fd))
+	for _, fd := range fds { // none: the process has ended
+		to, err := os.Readlink(filepath.Join(dir, fd.Name()))
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, err
+		}
 		if err != nil || !strings.HasPrefix(to, "/dev/vfio/") {
 			continue
 		}
@@ -143,7 +157,7 @@ func (s *Sys) opens(pid int, nodes map[string][]string) map[string]bool {
 			out[slot] = true
 		}
 	}
-	return out
+	return out, nil
 }
 
 // guest is the name that QEMU was started with: "-name guest=vm1,debug-threads=on" or
