@@ -148,9 +148,11 @@ exec $b switch_root /newroot /bin/bash /vm/boot
 `
 
 // machineBoot is what runs in the machine's root: it reports how the script ended in a
-// file, for the console carries only what people read.
+// file, for the console carries only what people read. The kernel keeps quiet from there
+// on, panics apart: it writes into lines that are being written.
 const machineBoot = `export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 exec </dev/null >/dev/ttyS0 2>&1
+echo 1 > /proc/sys/kernel/printk
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing

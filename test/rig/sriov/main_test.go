@@ -91,3 +91,34 @@ func TestVerdictNamesWhatFailedAndWhatWasSkipped(t *testing.T) {
 		}
 	}
 }
+
+func TestVerdictNamesTestsThatDidNotEnd(t *testing.T) {
+	var out strings.Builder
+	y := &tally{to: &out}
+	for line := range strings.Lines(`=== PACKAGE neutrino/a
+=== RUN   TestDone
+=== RUN   TestDone/part
+    --- PASS: TestDone/part (0.1s)
+--- PASS: TestDone (0.1s)
+=== RUN   TestUnreadable
+ok	neutrino/a	1.000s
+=== PACKAGE neutrino/b
+=== RUN   TestHangs
+panic: test timed out after 10m0s
+FAIL	neutrino/b	600.000s
+=== PACKAGE neutrino/c
+=== RUN   TestWhenTheMachineGoesDown
+`) {
+		if _, err := y.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := y.verdict(0); err == nil || err.Error() != "2 tests failed" {
+		t.Error(err)
+	}
+	_, end, _ := strings.Cut(out.String(), "=== RUN   TestWhenTheMachineGoesDown\n")
+	want := "failed: neutrino/b.TestHangs (it did not end)\nfailed: neutrino/c.TestWhenTheMachineGoesDown (it did not end)\n"
+	if end != want {
+		t.Errorf("%q, want %q", end, want)
+	}
+}
