@@ -16,6 +16,9 @@ const VFIODriver = "vfio-pci"
 // ErrGroup: the IOMMU group cannot be handed to a guest as a whole.
 var ErrGroup = errors.New("IOMMU group is shared")
 
+// ErrBound: the function has a driver that has to be taken off first.
+var ErrBound = errors.New("a driver has it")
+
 // ErrNoDriver: the kernel has no such driver, or none that takes the function.
 var ErrNoDriver = errors.New("no driver takes it")
 
@@ -149,6 +152,9 @@ func (s *Sys) WaitNetdev(ctx context.Context, slot string, devPort int, good fun
 
 // Reset resets the function. Where the kernel says by which method (reset_method) and a
 // function-level reset is not among them, it is refused: a bus reset would hit others.
+// So is one under a driver other than vfio-pci (ErrBound), which is told of the reset and
+// acts on it: igbvf whose netdev is down then waits for ever, with the device locked
+// (igbvf_io_prepare to napi_disable; seen on Linux 6.12).
 func (s *Sys) Reset(ctx context.Context, slot string) error {
 	f, err := s.Function(slot)
 	switch {
@@ -158,6 +164,8 @@ func (s *Sys) Reset(ctx context.Context, slot string) error {
 		return fmt.Errorf("reset %s: the kernel knows no way to reset it: %w", slot, errors.ErrUnsupported)
 	case !f.ResetFLR:
 		return fmt.Errorf("reset %s: it has no function-level reset: %w", slot, errors.ErrUnsupported)
+	case f.Driver != "" && f.Driver != VFIODriver:
+		return fmt.Errorf("reset %s: %w: %s: bind it to vfio-pci or to none first", slot, ErrBound, f.Driver)
 	}
 	if err = s.write(ctx, s.device(slot, "reset"), "1"); err != nil {
 		return fmt.Errorf("reset %s: %w", slot, err)
