@@ -41,6 +41,10 @@ type Machine struct {
 // library take for fast, and a fifth level of page tables.
 const cpu = "max,erms=off,fsrm=off,la57=off"
 
+// kernelArgs are the machine's kernel's. A busy host lets an emulated timer be late, which
+// the kernel else takes for one that does not work, and panics (no_timer_check).
+const kernelArgs = "console=ttyS0 panic=-1 quiet no_timer_check intel_iommu=on iommu=pt mitigations=off"
+
 // machines counts those of this process.
 var machines atomic.Uint32
 
@@ -184,7 +188,7 @@ func (m Machine) args(k kernel, initramfs string, taps []*os.File, number uint32
 		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
 		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", k.image, "-initrd", initramfs,
-		"-append", "console=ttyS0 panic=-1 quiet intel_iommu=on iommu=pt mitigations=off",
+		"-append", kernelArgs,
 		"-device", "intel-iommu,intremap=on,caching-mode=on",
 		"-fsdev", "local,id=r,path=/,security_model=none,readonly=on,multidevs=remap", "-device", "virtio-9p-pci,fsdev=r,mount_tag=root",
 		"-fsdev", "local,id=s,path=" + m.Share + ",security_model=none", "-device", "virtio-9p-pci,fsdev=s,mount_tag=share",
