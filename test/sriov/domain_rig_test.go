@@ -13,11 +13,11 @@ import (
 	guest "neutrino/test/rig"
 )
 
-const domain = `<domain type='qemu'>
+const domain = `<domain type='kvm'>
   <name>%[1]s</name><memory unit='MiB'>192</memory><vcpu>1</vcpu>
   <os><type arch='x86_64' machine='q35'>hvm</type><kernel>%[2]s</kernel><initrd>%[3]s</initrd>
-    <cmdline>console=ttyS0 quiet nokaslr mitigations=off tsc=reliable no_timer_check rcupdate.rcu_expedited=1</cmdline></os>
-  <features><acpi/><apic/></features><cpu mode='custom'><model>qemu64</model></cpu>
+    <cmdline>console=ttyS0 quiet nokaslr mitigations=off</cmdline></os>
+  <features><acpi/><apic/></features><cpu mode='host-passthrough'/>
   <on_poweroff>destroy</on_poweroff><on_crash>destroy</on_crash>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>

@@ -120,13 +120,21 @@ func prepare(ctx context.Context, root, share string, bench bool, match string) 
 // cannotSetUp is the exit code of setUp.
 const cannotSetUp = 99
 
-// setUp loads the drivers and makes the VFs. Progress on a serial line is all there is.
+// setUp loads the drivers, and makes the VFs anew before each package: none finds what
+// another left of them. Progress on a serial line is all there is.
 const setUp = `
 failed=0
+vfs() {
+	for pf in ${pfs//,/ }; do
+		d=/sys/class/net/$pf/device
+		echo 0 > $d/sriov_numvfs && echo 7 > $d/sriov_numvfs && ip link set $pf up || exit 99
+	done
+}
 package() {
 	name=$1 dir=$2; shift 2
 	echo "=== PACKAGE $name"
 	start=$(date +%s%N)
+	vfs
 	cd "$dir"
 	if "$@"; then word=ok; else word=FAIL; failed=$((failed+1)); dmesg | tail -40; fi
 	ms=$((($(date +%s%N)-start)/1000000))
@@ -137,10 +145,10 @@ pfs=
 for d in /sys/class/net/*; do
 	[ -e $d/device/sriov_numvfs ] || continue
 	pf=${d##*/}
-	echo 7 > $d/device/sriov_numvfs || exit 99
-	ip link set $pf up
 	pfs=$pfs${pfs:+,}$pf
 done
+[ -n "$pfs" ] || exit 99
+vfs
 export NEUTRINO_SRIOV_PFS=$pfs NEUTRINO_BIN=/vm/neutrino
 echo "=== $(uname -r), PFs $pfs"
 `
