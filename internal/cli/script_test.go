@@ -21,7 +21,10 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(checked{m}, map[string]func(){
-		"neutrino": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, stand)) },
+		"neutrino": func() {
+			newSys = reacting
+			os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, stand))
+		},
 	})
 }
 
@@ -68,7 +71,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NEUTRINO_ENDPOINT", server.URL)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "pcitree": pcitree, "hold": hold},
 	})
 }
 
