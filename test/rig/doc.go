@@ -12,5 +12,12 @@
 // What is missing on this machine is said by [Check] in words, with the command that
 // installs it. Nothing is left behind: QEMU ends with the process that started it.
 //
-// The command test/rig/sriov runs the project's rig tests in it.
+// Machines whose NICs are ports of one bridge are a rack: what their VFs send is tagged
+// there as it is on a wire. Keep the bridge in a network namespace, and [Machine.Run] on
+// a goroutine whose thread is in it.
+//
+// The command test/rig/sriov runs the project's rig tests in one machine. A rig test is
+// in a file named rig_test.go or *_rig_test.go, is called TestRig... (a benchmark
+// BenchmarkRig...), and skips where NEUTRINO_SRIOV_PFS names no PF. Each package finds
+// all VFs new; its tests find what those before them left.
 package rig
