@@ -183,7 +183,9 @@ func TestPortsOfTheAgentAreUsersToo(t *testing.T) {
 	c := pcitest.IGB()
 	h, _ := build(t, c)
 	h.Agent = agent{vfs: []hostapi.VF{
-		{PCISlot: c.VFSlot(0)}, {PCISlot: c.VFSlot(1), PortID: "5f0c"}, {PCISlot: c.VFSlot(2), PortID: "6a", Plugged: "domain vm2"},
+		{PCISlot: c.VFSlot(0)},
+		{PCISlot: c.VFSlot(1), PortID: "5f0c"},
+		{PCISlot: c.VFSlot(2), PortID: "6a", Plugged: "domain vm2"},
 		{PCISlot: "0000:99:00.0", PortID: "elsewhere"},
 	}}
 	w := Want{PF: c.Slot, N: 3, Autoprobe: true}

@@ -41,8 +41,13 @@ func (r Record) Text() string {
 	var b strings.Builder
 	b.WriteString(recordHead)
 	for _, f := range [][2]string{
-		{"pf", r.PF}, {"pci_slot", r.Slot}, {"pf_mac", r.MAC}, {"count", strconv.Itoa(r.Count)}, {"driver", driver},
-		{"autoprobe", strconv.FormatBool(r.Autoprobe)}, {"even_management", strconv.FormatBool(r.ManagementToo)},
+		{"pf", r.PF},
+		{"pci_slot", r.Slot},
+		{"pf_mac", r.MAC},
+		{"count", strconv.Itoa(r.Count)},
+		{"driver", driver},
+		{"autoprobe", strconv.FormatBool(r.Autoprobe)},
+		{"even_management", strconv.FormatBool(r.ManagementToo)},
 	} {
 		fmt.Fprintf(&b, "%s = %s\n", f[0], f[1])
 	}

@@ -150,7 +150,7 @@ func (t *Tree) makeVFs(c Card, n int) error {
 		if w.err != nil {
 			return w.err
 		}
-		if c.VFDriver != "" && t.autoprobe(c) && !(c.Loses && i == n-1) {
+		if c.VFDriver != "" && t.autoprobe(c) && (!c.Loses || i < n-1) {
 			if err := t.bind(slot, c.VFDriver); err != nil {
 				return err
 			}
