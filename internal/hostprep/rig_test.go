@@ -84,7 +84,9 @@ func TestRigVFsInUseStay(t *testing.T) {
 	must(t, err)
 	f, err := os.OpenFile("/dev/vfio/"+filepath.Base(group), os.O_RDWR, 0)
 	must(t, err)
-	refused("hostprep")
+	comm, err := os.ReadFile("/proc/self/comm")
+	must(t, err)
+	refused(strings.TrimSpace(string(comm)) + " (pid ")
 	f.Close()
 	set(t, h, Want{PF: name, N: 3, Autoprobe: true})
 }
