@@ -3,10 +3,12 @@ package store
 import (
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/statedb"
 	"github.com/cilium/statedb/index"
+	"github.com/cilium/statedb/part"
 )
 
 // claimTable is the name under which claims are kept beside the tables.
@@ -19,59 +21,96 @@ type claim struct {
 	mod   int64
 }
 
-// claims is the in-memory table of claims.
+// claims holds the claims in memory. There are several per port and nobody watches one, so
+// they are not rows of their own, with a channel each, but an immutable tree in the one
+// row of a table: a snapshot of all tables has the claims of the same revision.
 type claims struct {
-	rows    statedb.RWTable[*claim]
-	primary statedb.Index[*claim, index.Key]
+	row  statedb.RWTable[*claimTree]
+	only statedb.Index[*claimTree, index.Key]
+
+	changing *part.Txn[claim] // from the first change of a statedb transaction to keep
 }
 
+// claimTree has the claims by id.
+type claimTree struct{ part.Tree[claim] }
+
+// theRow is the key of the one row.
+var theRow = index.Key{0}
+
 func newClaims(mem *statedb.DB) (*claims, error) {
-	c := &claims{primary: statedb.Index[*claim, index.Key]{
-		Name:       "id",
-		FromObject: func(c *claim) index.KeySet { return index.NewKeySet(index.String(c.id)) },
-		FromKey:    func(id index.Key) index.Key { return id },
+	c := &claims{only: statedb.Index[*claimTree, index.Key]{
+		Name:       "row",
+		FromObject: func(*claimTree) index.KeySet { return index.NewKeySet(theRow) },
+		FromKey:    func(k index.Key) index.Key { return k },
 		Unique:     true,
 	}}
 	var err error
-	c.rows, err = statedb.NewTableAny[*claim](mem, claimTable,
-		func() []string { return []string{"id", "owner"} },
-		func(c *claim) []string { return []string{c.id, c.owner} },
-		c.primary)
+	c.row, err = statedb.NewTableAny[*claimTree](mem, claimTable,
+		func() []string { return []string{"claims"} },
+		func(t *claimTree) []string { return []string{strconv.Itoa(t.Len())} },
+		c.only)
 	return c, err
 }
 
-func (c *claims) meta() statedb.TableMeta { return c.rows }
+func (c *claims) meta() statedb.TableMeta { return c.row }
 
 func (c *claims) decode(id string, mod int64, value []byte) (any, error) {
-	return &claim{id: id, owner: string(value), mod: mod}, nil
+	return claim{id: id, owner: string(value), mod: mod}, nil
+}
+
+// tree returns the claims as r sees them, without changes that are not kept yet.
+func (c *claims) tree(r statedb.ReadTxn) *claimTree {
+	t, _, ok := c.row.Get(r, c.only.Query(theRow))
+	if !ok {
+		return &claimTree{part.New[claim](part.RootOnlyWatch)}
+	}
+	return t
+}
+
+func (c *claims) change(w statedb.WriteTxn) *part.Txn[claim] {
+	if c.changing == nil {
+		c.changing = c.tree(w).Txn()
+	}
+	return c.changing
 }
 
 func (c *claims) insert(w statedb.WriteTxn, decoded any) error {
-	_, _, err := c.rows.Insert(w, decoded.(*claim))
-	return err
+	e := decoded.(claim)
+	c.change(w).Insert(index.String(e.id), e)
+	return nil
 }
 
 func (c *claims) remove(w statedb.WriteTxn, id string) error {
-	_, _, err := c.rows.Delete(w, &claim{id: id})
+	c.change(w).Delete(index.String(id))
+	return nil
+}
+
+// keep puts the changes into w, which is about to be committed.
+func (c *claims) keep(w statedb.WriteTxn) error {
+	if c.changing == nil {
+		return nil
+	}
+	_, _, err := c.row.Insert(w, &claimTree{c.changing.CommitAndNotify()})
+	c.changing = nil
 	return err
 }
 
-func (c *claims) get(r statedb.ReadTxn, id string) (*claim, bool) {
-	e, _, ok := c.rows.Get(r, c.primary.Query(index.String(id)))
+// drop forgets changes that were not kept.
+func (c *claims) drop() { c.changing = nil }
+
+func (c *claims) get(r statedb.ReadTxn, id []byte) (claim, bool) {
+	e, _, ok := c.tree(r).Get(id)
 	return e, ok
 }
 
 func (c *claims) mod(r statedb.ReadTxn, id string) (int64, bool) {
-	e, ok := c.get(r, id)
-	if !ok {
-		return 0, false
-	}
-	return e.mod, true
+	e, ok := c.get(r, index.String(id))
+	return e.mod, ok
 }
 
 func (c *claims) ids(r statedb.ReadTxn) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for e := range c.rows.All(r) {
+		for _, e := range c.tree(r).All {
 			if !yield(e.id) {
 				return
 			}
@@ -82,7 +121,8 @@ func (c *claims) ids(r statedb.ReadTxn) iter.Seq[string] {
 func (c *claims) under(r statedb.ReadTxn, kind, keyPrefix string) iter.Seq2[string, string] {
 	head := kind + "/"
 	return func(yield func(key, owner string) bool) {
-		for e := range c.rows.Prefix(r, c.primary.Query(index.String(head+keyPrefix))) {
+		found, _ := c.tree(r).Prefix(index.String(head + keyPrefix))
+		for _, e := range found.All {
 			if !yield(e.id[len(head):], e.owner) {
 				return
 			}
@@ -104,7 +144,7 @@ func (db *DB) ClaimOwner(s Snapshot, kind, key string) (owner string, ok bool) {
 	if s.db != db {
 		return "", false
 	}
-	c, ok := db.claims.get(s.txn, kind+"/"+key)
+	c, ok := db.claims.get(s.txn, index.String(kind+"/"+key))
 	if !ok {
 		return "", false
 	}
@@ -117,7 +157,7 @@ func (db *DB) ClaimHeld(s Snapshot, id []byte) bool {
 	if s.db != db {
 		return false
 	}
-	_, _, held := db.claims.rows.Get(s.txn, db.claims.primary.Query(id))
+	_, held := db.claims.get(s.txn, id)
 	return held
 }
 
@@ -152,7 +192,7 @@ func (tx *Tx) Claimed(kind, key string) (owner string, ok bool) {
 	if w, changed := tx.changes[claimTable+"/"+id]; changed {
 		return w.owner, !w.delete
 	}
-	c, ok := tx.db.claims.get(tx.snap.txn, id)
+	c, ok := tx.db.claims.get(tx.snap.txn, index.String(id))
 	if !ok {
 		tx.compare(claimTable+"/"+id, sameVersion, 0)
 		return "", false
@@ -167,7 +207,7 @@ func (tx *Tx) Release(kind, key, owner string) {
 		return
 	}
 	id := kind + "/" + key
-	if _, inView := tx.db.claims.get(tx.snap.txn, id); inView {
+	if _, inView := tx.db.claims.get(tx.snap.txn, index.String(id)); inView {
 		tx.write(claimTable+"/"+id, &change{delete: true})
 	} else {
 		tx.forget(claimTable + "/" + id)

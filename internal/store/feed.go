@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	loadPage     = 1000 // keys per request of a load
+	loadPage     = 4000 // keys per request of a load; for each, etcd counts all that are left
 	batchEvents  = 2000 // events applied to the tables at once, at most
 	firstBackoff = 50 * time.Millisecond
 	lastBackoff  = 2 * time.Second
@@ -216,15 +216,29 @@ func (db *DB) apply(batch []*clientv3.Event) error {
 	if len(touched) == 0 {
 		return nil
 	}
-	w := db.mem.WriteTxn(touched...)
+	return db.change(touched, func(w statedb.WriteTxn) error {
+		for i, ev := range batch {
+			if rows[i].f == nil {
+				continue
+			}
+			if err := db.applyOne(w, rows[i].f, rows[i].id, ev); err != nil {
+				return fmt.Errorf("applying %s: %w", ev.Kv.Key, err)
+			}
+		}
+		return nil
+	})
+}
+
+// change runs fn on the tables in one transaction, which it commits if fn succeeds.
+func (db *DB) change(tables []statedb.TableMeta, fn func(w statedb.WriteTxn) error) error {
+	w := db.mem.WriteTxn(tables...)
 	defer w.Abort()
-	for i, ev := range batch {
-		if rows[i].f == nil {
-			continue
-		}
-		if err := db.applyOne(w, rows[i].f, rows[i].id, ev); err != nil {
-			return fmt.Errorf("applying %s: %w", ev.Kv.Key, err)
-		}
+	defer db.claims.drop()
+	if err := fn(w); err != nil {
+		return err
+	}
+	if err := db.claims.keep(w); err != nil {
+		return fmt.Errorf("keeping claims: %w", err)
 	}
 	w.Commit()
 	return nil

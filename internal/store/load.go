@@ -33,8 +33,26 @@ func (db *DB) load(ctx context.Context) (int64, error) {
 		revision, readErr = db.readPages(ctx, pages)
 	})
 
-	w := db.mem.WriteTxn(db.metas()...)
-	defer w.Abort()
+	if err := db.change(db.metas(), func(w statedb.WriteTxn) error {
+		have, err := db.insertPages(w, pages)
+		if err == nil {
+			err = readErr // known once the pages have ended
+		}
+		for f, in := range have {
+			if err == nil {
+				err = removeOthers(w, f, in)
+			}
+		}
+		return err
+	}); err != nil {
+		return 0, err
+	}
+	db.progress.reach(revision)
+	return revision, nil
+}
+
+// insertPages inserts what is new and returns the ids of all rows that there are.
+func (db *DB) insertPages(w statedb.WriteTxn, pages <-chan []loaded) (map[feeder]map[string]bool, error) {
 	have := make(map[feeder]map[string]bool, len(db.tables))
 	for _, f := range db.tables {
 		have[f] = make(map[string]bool)
@@ -46,26 +64,16 @@ func (db *DB) load(ctx context.Context) (int64, error) {
 				continue
 			}
 			if err := row.f.insert(w, row.value); err != nil {
-				return 0, fmt.Errorf("inserting %s: %w", row.id, err)
+				return nil, fmt.Errorf("inserting %s: %w", row.id, err)
 			}
 		}
 	}
-	if readErr != nil {
-		return 0, readErr
-	}
-	for f, in := range have {
-		if err := removeOthers(w, f, in); err != nil {
-			return 0, err
-		}
-	}
-	w.Commit()
-	db.progress.reach(revision)
-	return revision, nil
+	return have, nil
 }
 
 // removeOthers removes the rows whose ids are not in the set.
 func removeOthers(w statedb.WriteTxn, f feeder, in map[string]bool) error {
-	var gone []string
+	var gone []string // of claims, those from before this load
 	for id := range f.ids(w) {
 		if !in[id] {
 			gone = append(gone, id)
