@@ -150,6 +150,30 @@ func field(b *testing.B, status, name string) float64 {
 	return 0
 }
 
+// tick is the unit of the times in proc_pid_stat(5) on every architecture Go knows.
+const tick = 10 * time.Millisecond
+
+// cpu is what the process has used of the processors so far, to a tick: unlike the time
+// that goes by, it hardly depends on what else the machine does.
+func (d *daemon) cpu(b *testing.B) time.Duration {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // past the name, which may hold blanks
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		b.Fatalf("%q", text)
+	}
+	user, err := strconv.Atoi(f[11])
+	system, err2 := strconv.Atoi(f[12])
+	if err = errors.Join(err, err2); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(user+system) * tick
+}
+
 // site is a controller's directory: its option file, its data, its address.
 type site struct {
 	dir  string
