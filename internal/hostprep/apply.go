@@ -52,10 +52,19 @@ func (h Host) apply(ctx, there context.Context, slot string, a *Applied) error {
 	var p pci.PF
 	until(there, func() bool {
 		p, err = h.find(r)
-		return err == nil && p.Driver != ""
+		return err == nil && p.Driver != "" && h.known(r, p)
 	})
 	if err != nil {
 		return err
+	}
+	if !h.known(r, p) {
+		return fmt.Errorf("whether %s is still the card with MAC %s cannot be told: it has no network device here: %w", p.Slot, r.MAC, ErrOtherCard)
+	}
+	if p.Slot != slot { // it has moved; there may be a newer record for where it is
+		newer, has, rerr := h.record(p.Slot)
+		if has && (rerr != nil || h.known(newer, p) && (newer.MAC == "" || newer.MAC == h.mac(p))) {
+			return fmt.Errorf("%s has a record of its own, %s: remove one of them: %w", nameOf(p), h.file(p.Slot), ErrBadRecord)
+		}
 	}
 	plan, err := PlanVFs(ctx, h, Want{
 		PF: p.Slot, N: r.Count, Driver: r.Driver, Autoprobe: r.Autoprobe, ManagementToo: r.ManagementToo, sparing: true,
@@ -66,6 +75,11 @@ func (h Host) apply(ctx, there context.Context, slot string, a *Applied) error {
 	}
 	return plan.Run(ctx, func(step string) { a.Done = append(a.Done, step) })
 }
+
+// known reports whether the PF's address can be held against the record's. A driver
+// shows in sysfs before its netdev does: it is bound while it still probes
+// (drivers/base/dd.c, really_probe).
+func (h Host) known(r Record, p pci.PF) bool { return r.MAC == "" || h.mac(p) != "" }
 
 // find looks for the record's PF where it was, and elsewhere by its address: cards are
 // moved, and a new one in another slot shifts the bus numbers of all.

@@ -42,7 +42,7 @@ func (c *change) good(driver string) bool {
 	if c.want.Driver != "" {
 		return driver == c.want.Driver
 	}
-	return !c.want.Autoprobe || driver != "" && driver != pci.VFIODriver
+	return !c.want.Autoprobe || driver != "" && !pci.IsVFIO(driver)
 }
 
 func (c *change) hasAutoprobe() bool {
@@ -210,7 +210,7 @@ func (c *change) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wantsDriver := slices.ContainsFunc(c.before, func(d string) bool { return d != "" && d != pci.VFIODriver })
+	wantsDriver := slices.ContainsFunc(c.before, func(d string) bool { return d != "" && !pci.IsVFIO(d) })
 	if p.NumVFs != c.pf.NumVFs {
 		if err = s.SetNumVFs(ctx, slot, 0); err != nil {
 			return err
@@ -236,7 +236,7 @@ func (c *change) rebind(ctx context.Context, slot, driver string) error {
 	if errors.Is(err, pci.ErrNoDevice) || err == nil && now == driver {
 		return nil
 	}
-	if err != nil || driver == "" || driver == pci.VFIODriver {
+	if err != nil || driver == "" || pci.IsVFIO(driver) {
 		return errors.Join(err, s.Bind(ctx, slot, driver))
 	}
 	if err = c.autoprobe(ctx, true); err != nil {

@@ -214,6 +214,30 @@ func (plan *Plan) persist(w Want) error {
 	plan.change(what, want != old,
 		func(context.Context) error { return h.put(p.Slot, want) },
 		func(context.Context) error { return h.put(p.Slot, old) })
+	return plan.forget()
+}
+
+// forget takes away what was written down for the card when it was in other slots: it
+// would be found by its address, and its old count made so again.
+func (plan *Plan) forget() error {
+	h, mac := plan.host, plan.host.mac(plan.PF)
+	slots, err := h.slots()
+	if err != nil || mac == "" {
+		return err
+	}
+	for _, slot := range slots {
+		r, _, rerr := h.record(slot)
+		if slot == plan.PF.Slot || rerr != nil || r.MAC != mac { // a broken one is somebody's to mend
+			continue
+		}
+		data, rerr := os.ReadFile(h.file(slot))
+		if rerr != nil {
+			return fmt.Errorf("plan the VFs of %s: %w", plan.Name, rerr)
+		}
+		plan.change("remove "+h.file(slot)+": the card is not in that slot any more", true,
+			func(context.Context) error { return h.put(slot, "") },
+			func(context.Context) error { return h.put(slot, string(data)) })
+	}
 	return nil
 }
 

@@ -61,8 +61,14 @@ func fields(file string, n int) func(func([]string) bool) {
 	}
 }
 
-// above is a device with all that sits on it, directly or not.
-func (h Host) above(names ...string) map[string]bool {
+// openVSwitch is the name of ovs-vswitchd's datapath, whose local port is the master of
+// the NICs in it (net/openvswitch/vport-netdev.c). The bridges people know, br-ex say, are
+// further internal ports: no link in sysfs leads from a NIC to them.
+const openVSwitch = "ovs-system"
+
+// stack is a device with all that sits on it ("upper_") or below it ("lower_"), directly
+// or not.
+func (h Host) stack(way string, names ...string) map[string]bool {
 	all := map[string]bool{}
 	for len(names) > 0 {
 		n := names[0]
@@ -71,35 +77,53 @@ func (h Host) above(names ...string) map[string]bool {
 			continue
 		}
 		all[n] = true
-		uppers, err := filepath.Glob(h.path("sys/class/net", n, "upper_*"))
+		next, err := filepath.Glob(h.path("sys/class/net", n, way+"*"))
 		if err != nil {
 			continue // not a name that a device has
 		}
-		for _, u := range uppers {
-			names = append(names, strings.TrimPrefix(filepath.Base(u), "upper_"))
+		for _, u := range next {
+			names = append(names, strings.TrimPrefix(filepath.Base(u), way))
 		}
 	}
 	return all
 }
 
-// management says why the host would be cut off with the PF; "" = it would not.
+// virtual reports whether no hardware is below a device: a bridge for guests (virbr0,
+// docker0), a tunnel, an internal port of Open vSwitch. Nobody reaches the host by it
+// alone.
+func (h Host) virtual(name string) bool {
+	for n := range h.stack("lower_", name) {
+		dir := h.path("sys/class/net", n)
+		if _, err := os.Lstat(dir); err != nil || link(filepath.Join(dir, "device")) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// management says why the host would be cut off with the PF; "" = it would not. sysfs
+// does not say which devices are internal ports of Open vSwitch: where the PF is a port
+// of it, every virtual device counts as one.
 func (h Host) management(p pci.PF) string {
 	var names []string
 	for _, d := range p.Netdevs {
 		names = append(names, d.Name)
 	}
-	ours, r := h.above(names...), h.reach()
+	above, r := h.stack("upper_", names...), h.reach()
+	ours := func(n string) bool { return above[n] || above[openVSwitch] && h.virtual(n) }
 	for _, n := range slices.Sorted(maps.Keys(r.defaults)) {
-		if ours[n] {
+		if ours(n) {
 			return "the default route goes over " + n
 		}
 	}
 	var with []string
 	for _, n := range slices.Sorted(maps.Keys(r.address)) {
-		if !ours[n] {
+		switch {
+		case ours(n):
+			with = append(with, n)
+		case !h.virtual(n):
 			return ""
 		}
-		with = append(with, n)
 	}
 	if len(with) == 0 {
 		return ""

@@ -14,8 +14,12 @@ import (
 // ErrHalfDone: a step failed and what was done could not be taken back either.
 var ErrHalfDone = errors.New("it is half done")
 
-// undoDeadline bounds the undoing of one step when the caller's context has ended.
-const undoDeadline = 3 * time.Minute
+// undoDeadline and undoPerVF bound the undoing of one step when the caller's context has
+// ended: VFs go, come and are bound one by one.
+const (
+	undoDeadline = 3 * time.Minute
+	undoPerVF    = 3 * time.Second
+)
 
 // Run carries out the steps; tell is called before each of them and may be nil. When one
 // fails, or ctx ends, all are taken back and the error is the step's.
@@ -55,7 +59,7 @@ func (plan Plan) back(ctx context.Context, last int, tell func(string)) error {
 			continue
 		}
 		tell("take back: " + s.Describe)
-		short, cancel := context.WithTimeout(ctx, undoDeadline)
+		short, cancel := context.WithTimeout(ctx, undoDeadline+time.Duration(plan.PF.TotalVFs)*undoPerVF)
 		if err := s.Undo(short); err != nil {
 			errs = append(errs, fmt.Errorf("%w: take back: %s: %w", ErrHalfDone, s.Describe, err))
 		}

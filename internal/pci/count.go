@@ -42,7 +42,10 @@ func (s *Sys) SetNumVFs(ctx context.Context, slot string, n int) error {
 	}
 	return poll(ctx, fmt.Sprintf("%d VFs of %s", n, slot), func() (bool, error) {
 		now, perr := s.PF(slot)
-		return perr == nil && now.NumVFs == n && len(now.VFs) == n, perr
+		if perr == nil && now.NumVFs != n { // the write has returned: no more of them come
+			perr = fmt.Errorf("set the number of VFs of %s to %d: its driver made it %d; the kernel log says why", slot, n, now.NumVFs)
+		}
+		return perr == nil && len(now.VFs) == n, perr
 	})
 }
 

@@ -13,6 +13,11 @@ import (
 // VFIODriver is the driver that hands a function to user space.
 const VFIODriver = "vfio-pci"
 
+// IsVFIO reports whether a driver hands functions to user space: vfio-pci, and its
+// variants that can migrate a device (mlx5_vfio_pci and others of drivers/vfio/pci; all
+// of them have the word in their name).
+func IsVFIO(driver string) bool { return strings.Contains(driver, "vfio") }
+
 // ErrGroup: the IOMMU group cannot be handed to a guest as a whole.
 var ErrGroup = errors.New("IOMMU group is shared")
 
@@ -60,14 +65,14 @@ func (s *Sys) Bind(ctx context.Context, slot, driver string) error {
 }
 
 // BindDefault gives a function the driver that the kernel has for it. It succeeds at
-// once where it has one that is not vfio-pci. A VF whose PF has sriov_drivers_autoprobe
+// once where it has one that is not of VFIO. A VF whose PF has sriov_drivers_autoprobe
 // off gets none: the kernel then probes only for an override (pci_device_can_probe).
 func (s *Sys) BindDefault(ctx context.Context, slot string) error {
 	have, err := s.Driver(slot)
 	if err != nil {
 		return fmt.Errorf("bind %s to its driver: %w", slot, err)
 	}
-	if have != "" && have != VFIODriver {
+	if have != "" && !IsVFIO(have) {
 		return nil
 	}
 	if err = s.unbind(ctx, slot); err != nil {
@@ -96,7 +101,7 @@ func (s *Sys) Rebind(ctx context.Context, slot string) error {
 	if err = s.unbind(ctx, slot); err != nil {
 		return err
 	}
-	if have == "" || have == VFIODriver {
+	if have == "" || IsVFIO(have) {
 		return s.Bind(ctx, slot, have)
 	}
 	return s.BindDefault(ctx, slot)
@@ -174,7 +179,7 @@ func (s *Sys) Reset(ctx context.Context, slot string) error {
 }
 
 // GroupViable reports whether the function's IOMMU group can be handed to a guest: each
-// other member is a bridge, has no driver, or has vfio-pci (Documentation/driver-api/vfio.rst).
+// other member is a bridge, has no driver, or has a driver of VFIO (Documentation/driver-api/vfio.rst).
 func (s *Sys) GroupViable(slot string) error {
 	members, err := s.Group(slot)
 	if err != nil {
@@ -182,7 +187,7 @@ func (s *Sys) GroupViable(slot string) error {
 	}
 	var bad []string
 	for _, m := range members {
-		if m.Driver != "" && m.Driver != VFIODriver && m.Driver != "pcieport" && !s.bridge(m.Slot) {
+		if m.Driver != "" && !IsVFIO(m.Driver) && m.Driver != "pcieport" && !s.bridge(m.Slot) {
 			bad = append(bad, m.Slot+" has "+m.Driver)
 		}
 	}

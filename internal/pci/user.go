@@ -51,9 +51,9 @@ func (s *Sys) Users(slots ...string) ([]User, error) {
 		if err := s.need(slot); err != nil {
 			return nil, err
 		}
-		switch driver := linkBase(s.device(slot, "driver")); driver {
-		case "":
-		case VFIODriver:
+		switch driver := linkBase(s.device(slot, "driver")); {
+		case driver == "":
+		case IsVFIO(driver):
 			s.vfioNodes(slot, groups)
 		default:
 			out = append(out, s.netUsers(slot)...)

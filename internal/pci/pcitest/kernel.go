@@ -186,7 +186,7 @@ func (t *Tree) probe(slot string) error {
 	if driver == "" {
 		return syscall.EINVAL
 	}
-	if driver == pci.VFIODriver && c.Group == "none" {
+	if pci.IsVFIO(driver) && c.Group == "none" {
 		return syscall.EINVAL // vfio-pci wants a group
 	}
 	if _, err := os.Stat(t.path("sys/bus/pci/drivers", driver)); err != nil {

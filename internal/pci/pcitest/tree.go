@@ -242,7 +242,7 @@ func (t *Tree) bind(slot, driver string) error {
 	if w.err != nil {
 		return w.err
 	}
-	if driver == pci.VFIODriver {
+	if pci.IsVFIO(driver) {
 		return nil
 	}
 	return t.netdevs(slot)
