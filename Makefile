@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X neutrino/internal/cli.Version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: all build lab test test-sriov bench-sriov lint generate check-generated bench fuzz man install clean
+.PHONY: all build lab test test-sriov bench-sriov lint generate check-generated bench figures fuzz man install clean
 
 all: build
 
@@ -51,6 +51,12 @@ BENCHES := ./internal/store ./internal/neutron ./internal/api ./internal/ml2 ./i
 ## bench: the benchmarks behind docs/performance.md
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 40m $(BENCHES)
+
+## figures: the benchmarks three times, and their figures into docs/performance.md (a quiet machine, a quarter of an hour)
+figures:
+	@mkdir -p out
+	$(GO) test -run '^$$' -bench . -benchtime 2s -count 3 -timeout 60m $(BENCHES) >out/bench.txt || { cat out/bench.txt; exit 1; }
+	$(GO) run ./test/bench/figures -into docs/performance.md out/bench.txt
 
 ## fuzz: every fuzz target for FUZZTIME each
 FUZZTIME ?= 10s
