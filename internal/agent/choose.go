@@ -9,6 +9,7 @@ import (
 
 	"neutrino/internal/eswitch"
 	"neutrino/internal/model"
+	"neutrino/internal/pci"
 )
 
 // vf is an observed VF together with its PF.
@@ -247,13 +248,13 @@ func yes(b bool) int {
 }
 
 // available reports whether a VF that no port has can be given out: it is clean, and no
-// guest holds it. One bound to vfio-pci in advance, or to no driver, has no netdev and is
+// guest holds it. One bound to a VFIO driver in advance, or to no driver, has no netdev and is
 // available unless somebody is found to use it.
 func (b *board) available(v vf) bool {
 	if !clean(v) || b.plugged(v.PCISlot) || b.w.Foreign[v.PCISlot] != "" {
 		return false
 	}
-	return v.Netdev != "" || v.Driver == "vfio-pci" || v.Driver == ""
+	return v.Netdev != "" || v.Driver == "" || pci.IsVFIO(v.Driver)
 }
 
 func (b *board) noneFree(phys string, taken map[string]string) string {

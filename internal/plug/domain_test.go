@@ -281,7 +281,7 @@ func TestInterfaceForOnesOwnTool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{`type="hostdev"`, `managed="no"`, `address="fa:16:3e:00:00:01"`, `bus="0x03"`, `<tag id="10">`, `ua-neutrino-port-a`} {
+	for _, part := range []string{`type="hostdev"`, `managed="no"`, `address="fa:16:3e:00:00:01"`, `bus="0x03"`, `<tag id="10"`, `ua-neutrino-port-a`} {
 		if !strings.Contains(text, part) {
 			t.Errorf("interface has no %s:\n%s", part, text)
 		}

@@ -6,9 +6,10 @@ import (
 	"fmt"
 
 	"neutrino/internal/journal"
+	"neutrino/internal/pci"
 )
 
-const vfioPCI = "vfio-pci"
+const vfioPCI = pci.VFIODriver
 
 // worker makes the steps of VIFs: pure but for the closures it returns.
 type worker struct {
@@ -81,7 +82,7 @@ func (w worker) passOn(v VIF) journal.Step {
 
 // rebind gives the VF the driver that it had.
 func (w worker) rebind(ctx context.Context, v VIF) error {
-	if v.Driver == "" || v.Driver == vfioPCI {
+	if v.Driver == "" || pci.IsVFIO(v.Driver) {
 		return w.dev.Bind(ctx, v.PCISlot, v.Driver)
 	}
 	return w.dev.BindNetwork(ctx, v.PCISlot)
@@ -104,7 +105,7 @@ func (w worker) clean(v VIF) journal.Step {
 			if err != nil {
 				return err
 			}
-			if have != vfioPCI {
+			if !pci.IsVFIO(have) {
 				if err = w.dev.Bind(ctx, v.PCISlot, ""); err != nil {
 					return err
 				}
@@ -139,13 +140,13 @@ func (w worker) netdevDriver(v VIF) journal.Step {
 	return journal.Step{
 		Describe: fmt.Sprintf("see that VF %s has its network driver (has %s)", v.PCISlot, orNone(v.Driver)),
 		Do: func(ctx context.Context) error {
-			if !w.dev.HasPCI(v.PCISlot) || (v.Driver != "" && v.Driver != vfioPCI) {
+			if !w.dev.HasPCI(v.PCISlot) || (v.Driver != "" && !pci.IsVFIO(v.Driver)) {
 				return nil
 			}
 			return w.dev.BindNetwork(ctx, v.PCISlot)
 		},
 		Undo: func(ctx context.Context) error {
-			if !w.dev.HasPCI(v.PCISlot) || (v.Driver != "" && v.Driver != vfioPCI) {
+			if !w.dev.HasPCI(v.PCISlot) || (v.Driver != "" && !pci.IsVFIO(v.Driver)) {
 				return nil
 			}
 			return w.dev.Bind(ctx, v.PCISlot, v.Driver)
