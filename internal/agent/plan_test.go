@@ -263,6 +263,53 @@ func TestPlanPrefersCarrierThenRoom(t *testing.T) {
 	}
 }
 
+// A VF near the instance is preferred, but not to one with carrier; and a port that names
+// no node, or one that no PF is on, goes where there is most room.
+func TestPlanPrefersCarrierThenTheNUMANodeThenRoom(t *testing.T) {
+	node := func(n int) *int { return &n }
+	for name, c := range map[string]struct {
+		asks *int
+		dark string // PF without carrier
+		want string
+	}{
+		"near":              {asks: node(1), want: "eth7"},
+		"near, with room":   {asks: node(0), want: "eth6"},
+		"near has no link":  {asks: node(1), dark: "eth7", want: "eth6"},
+		"far has no link":   {asks: node(1), dark: "eth6", want: "eth7"},
+		"nowhere":           {asks: node(9), want: "eth6"},
+		"not said":          {want: "eth6"},
+		"not said, no link": {dark: "eth6", want: "eth7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sw := switchtest.New(switchtest.Spec{PF: "eth6", Number: 1, VFs: 8}, switchtest.Spec{PF: "eth7", Number: 2, VFs: 4})
+			sw.Disturb(false, func(s *eswitch.State) {
+				for i := range s.PFs {
+					s.PFs[i].NUMANode, s.PFs[i].Carrier = i, s.PFs[i].Name != c.dark
+				}
+			})
+			a := attachment(0)
+			a.NUMANode = c.asks
+			p, _ := settle(t, sw, World{Desired: wish(a), Assigned: Assignments{}, Mappings: mapping})
+			if got := p.Assigned[a.PortID]; got.PF != c.want {
+				t.Errorf("assigned %+v, want a VF of %s", got, c.want)
+			}
+		})
+	}
+}
+
+// A port never moves on its own: not to a nearer VF either.
+func TestPlanLeavesAPortWhereItIsWhenItsNodeChanges(t *testing.T) {
+	sw := switchtest.New(switchtest.Spec{PF: "eth6", Number: 1, VFs: 8}, switchtest.Spec{PF: "eth7", Number: 2, VFs: 4})
+	sw.Disturb(false, func(s *eswitch.State) { s.PFs[0].NUMANode, s.PFs[1].NUMANode = 0, 1 })
+	_, w := settle(t, sw, World{Desired: wish(attachment(0)), Assigned: Assignments{}, Mappings: mapping})
+	a, node := attachment(0), 1
+	a.NUMANode, a.Revision = &node, 99
+	w.Desired = wish(a)
+	if p, _ := settle(t, sw, w); p.Assigned[a.PortID].PF != "eth6" || !p.Verdicts[a.PortID].Up {
+		t.Errorf("assigned %+v, %+v", p.Assigned[a.PortID], p.Verdicts[a.PortID])
+	}
+}
+
 // drawAttrs are any attributes, sane or not.
 func drawAttrs(t *rapid.T, label string) eswitch.Attrs {
 	a := eswitch.Attrs{

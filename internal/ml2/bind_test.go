@@ -2,6 +2,7 @@ package ml2
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -443,8 +444,13 @@ func TestParseProfile(t *testing.T) {
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err = ParseProfile(map[string]any{"trusted": false, "pci_slot": nil, "max_tx_rate": nil}); err != nil || *got.Trusted {
+	if got, err = ParseProfile(map[string]any{"trusted": false, "pci_slot": nil, "max_tx_rate": nil, "numa_node": nil}); err != nil || *got.Trusted || got.NUMANode != nil {
 		t.Errorf("%+v, %v", got, err)
+	}
+	for _, node := range []any{0, 1023.0, "7"} {
+		if got, err = ParseProfile(map[string]any{"numa_node": node}); err != nil || got.NUMANode == nil || fmt.Sprint(*got.NUMANode) != fmt.Sprint(node) {
+			t.Errorf("numa_node %v: %+v, %v", node, got, err)
+		}
 	}
 	for message, p := range map[string]map[string]any{
 		"binding:profile pci_slot '3' is not a string":                              {"pci_slot": 3},
@@ -454,6 +460,11 @@ func TestParseProfile(t *testing.T) {
 		"binding:profile max_tx_rate 'true' is not a rate in whole Mbit/s":          {"max_tx_rate": true},
 		"binding:profile min_tx_rate '9' is not at most max_tx_rate, 8":             {"min_tx_rate": 9, "max_tx_rate": 8},
 		"binding:profile trusted 'maybe' is not a boolean":                          {"trusted": "maybe"},
+		"binding:profile numa_node '-1' is not a NUMA node, 0 to 1023":              {"numa_node": -1},
+		"binding:profile numa_node '1024' is not a NUMA node, 0 to 1023":            {"numa_node": "1024"},
+		"binding:profile numa_node '0.5' is not a NUMA node, 0 to 1023":             {"numa_node": 0.5},
+		"binding:profile numa_node '' is not a NUMA node, 0 to 1023":                {"numa_node": ""},
+		"binding:profile numa_node '[0]' is not a NUMA node, 0 to 1023":             {"numa_node": []any{0}},
 		"binding:profile device_mac_address 'aa' is not a MAC address":              {"device_mac_address": "aa"},
 		"binding:profile value too large":                                           {"x": strings.Repeat("y", 4095)},
 		"binding:profile is not JSON: json: unsupported type: chan int":             {"x": make(chan int)},
@@ -466,7 +477,7 @@ func TestParseProfile(t *testing.T) {
 }
 
 func FuzzParseProfile(f *testing.F) {
-	for _, s := range []string{`{"pci_slot":"0000:03:10.2"}`, `{"max_tx_rate":1e9}`, `{"capabilities":["switchdev",null]}`, `{"trusted":[1]}`, `null`} {
+	for _, s := range []string{`{"pci_slot":"0000:03:10.2"}`, `{"max_tx_rate":1e9}`, `{"capabilities":["switchdev",null]}`, `{"trusted":[1]}`, `{"numa_node":"1"}`, `null`} {
 		f.Add(s)
 	}
 	m, err := New(Config{MechanismDrivers: []string{DriverOpenVSwitch, DriverMlnx}})
@@ -481,6 +492,9 @@ func FuzzParseProfile(f *testing.F) {
 		got, err := ParseProfile(profile)
 		if err == nil && (got.MinTxRate < 0 || got.MaxTxRate < 0 || got.MaxTxRate > 0 && got.MinTxRate > got.MaxTxRate) {
 			t.Errorf("%s: %+v", s, got)
+		}
+		if n := got.NUMANode; n != nil && (*n < 0 || *n > maxNUMANode) {
+			t.Errorf("%s: node %d", s, *n)
 		}
 		m.Bind(portOn(host, "direct", profile), vlanNet(), []AgentView{nicAgent(true, "physnet1"), ovsAgent(true)})
 		if !sameProfile(profile, maps.Clone(profile)) {

@@ -15,6 +15,9 @@ import (
 // maxProfile is the largest binding:profile, in bytes of JSON, as in Neutron.
 const maxProfile = 4095
 
+// maxNUMANode is the highest node that Linux can have (MAX_NUMNODES, with NODES_SHIFT 10).
+const maxNUMANode = 1023
+
 // Profile is the part of binding:profile that neutrino acts on.
 type Profile struct {
 	PCISlot         string   // pci_slot: the VF (or PF) that was chosen, "dddd:bb:ss.f"
@@ -24,6 +27,7 @@ type Profile struct {
 	Trusted         *bool    // trusted; nil = not said
 	MinTxRate       int      // min_tx_rate, Mbit/s; 0 = none
 	MaxTxRate       int      // max_tx_rate, Mbit/s; 0 = none
+	NUMANode        *int     // numa_node, 0..maxNUMANode; nil = not said
 }
 
 var (
@@ -69,6 +73,9 @@ func ParseProfile(profile map[string]any) (Profile, error) {
 	}
 	p.Capabilities = stringsOf(profile["capabilities"])
 	var err error
+	if p.NUMANode, err = readNUMANode(profile); err != nil {
+		return Profile{}, err
+	}
 	p.Trusted, err = readTrusted(profile)
 	if err != nil {
 		return Profile{}, err
@@ -97,16 +104,34 @@ func readRate(profile map[string]any, key string, to *int) error {
 	if !ok || v == nil {
 		return nil
 	}
-	text := fmt.Sprint(v)
-	if f, isFloat := v.(float64); isFloat {
-		text = strconv.FormatFloat(f, 'f', -1, 64)
-	}
-	n, err := strconv.ParseUint(text, 10, 31)
+	n, err := strconv.ParseUint(digits(v), 10, 31)
 	if err != nil {
 		return badProfile(key, v, "a rate in whole Mbit/s")
 	}
 	*to = int(n)
 	return nil
+}
+
+// readNUMANode reads the node near which the VF should be, a number or its digits.
+func readNUMANode(profile map[string]any) (*int, error) {
+	v, ok := profile["numa_node"]
+	if !ok || v == nil {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(digits(v), 10, 31)
+	if err != nil || n > maxNUMANode {
+		return nil, badProfile("numa_node", v, fmt.Sprintf("a NUMA node, 0 to %d", maxNUMANode))
+	}
+	node := int(n)
+	return &node, nil
+}
+
+// digits writes a number as it was meant: JSON knows floats only.
+func digits(v any) string {
+	if f, isFloat := v.(float64); isFloat {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 // readTrusted takes what oslo's bool_from_string takes.

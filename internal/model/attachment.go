@@ -59,6 +59,8 @@ type PortReport struct {
 	PF       string `json:"pf,omitempty"`
 	VF       int    `json:"vf"`
 	PCISlot  string `json:"pci_slot,omitempty"`
+
+	Moments Moments `json:"moments,omitzero"`
 }
 
 // DHCPNetwork is what a DHCP agent is asked to serve.

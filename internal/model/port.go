@@ -94,6 +94,7 @@ type Port struct {
 	PropagateUplinkStatus bool          `json:"propagate_uplink_status"`
 	IPAllocation          string        `json:"ip_allocation"` // immediate | none
 	Binding               Binding       `json:"binding"`
+	Journey               Journey       `json:"journey,omitzero"`
 }
 
 // Clone returns a deep copy; values inside binding maps are shared and must not be changed.

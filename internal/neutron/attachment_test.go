@@ -74,6 +74,10 @@ func TestAttachmentOf(t *testing.T) {
 			func(p *model.Port, _ *model.Network) { p.Trusted = new(bool) },
 			func(a *model.Attachment) bool { return a.Trust != nil && !*a.Trust },
 		},
+		"near its instance": {
+			func(p *model.Port, _ *model.Network) { p.Binding.Profile["numa_node"] = 1.0 },
+			func(a *model.Attachment) bool { return a.NUMANode != nil && *a.NUMANode == 1 },
+		},
 		"no address": {
 			func(p *model.Port, _ *model.Network) { p.FixedIPs = nil },
 			func(a *model.Attachment) bool { return a.SpoofCheck && a.Allowed == nil },

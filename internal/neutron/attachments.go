@@ -47,7 +47,7 @@ func AttachmentOf(p *model.Port, n *model.Network) (*model.Attachment, bool) {
 		PhysicalNetwork: segment.PhysicalNetwork,
 		MAC:             model.CanonicalMAC(p.MAC), MTU: n.MTU,
 		SpoofCheck: p.PortSecurity, Trust: profile.Trusted, LinkState: linkState(p),
-		MinTxRate: profile.MinTxRate, MaxTxRate: profile.MaxTxRate,
+		MinTxRate: profile.MinTxRate, MaxTxRate: profile.MaxTxRate, NUMANode: profile.NUMANode,
 	}
 	if segment.NetworkType == model.TypeVLAN {
 		a.VLAN = segment.SegmentationID

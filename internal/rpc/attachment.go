@@ -5,7 +5,10 @@ import (
 	"neutrino/internal/rpc/fabricv1"
 )
 
-const maxRate = 10_000_000 // Mbit/s
+const (
+	maxRate     = 10_000_000 // Mbit/s
+	maxNUMANode = 1023       // MAX_NUMNODES of Linux, less one
+)
 
 // EncodeAttachment converts to the wire.
 func EncodeAttachment(a *model.Attachment) *fabricv1.Attachment {
@@ -19,6 +22,10 @@ func EncodeAttachment(a *model.Attachment) *fabricv1.Attachment {
 	if a.Trust != nil {
 		t := *a.Trust
 		out.Trust = &t
+	}
+	if a.NUMANode != nil {
+		n := unsigned(*a.NUMANode)
+		out.NumaNode = &n
 	}
 	for _, s := range a.Allowed {
 		out.Allowed = append(out.Allowed, &fabricv1.AllowedSource{Mac: s.MAC, Prefix: s.Prefix.String()})
@@ -48,6 +55,9 @@ func DecodeAttachment(in *fabricv1.Attachment) (*model.Attachment, error) {
 	c.mtu("mtu", in.GetMtu())
 	link := decodeLinkState(&c, in.GetLinkState())
 	c.rates(in.GetMinTxRate(), in.GetMaxTxRate())
+	if in.GetNumaNode() > maxNUMANode {
+		c.fail("numa_node", "%d is not between 0 and %d", in.GetNumaNode(), maxNUMANode)
+	}
 	out := &model.Attachment{
 		PortID: in.GetPortId(), Revision: in.GetRevision(), NetworkID: in.GetNetworkId(), ProjectID: in.GetProjectId(),
 		Device: in.GetDeviceId(), Owner: in.GetDeviceOwner(), VnicType: in.GetVnicType(), PCISlot: in.GetPciSlot(),
@@ -58,6 +68,10 @@ func DecodeAttachment(in *fabricv1.Attachment) (*model.Attachment, error) {
 	if in.Trust != nil {
 		t := in.GetTrust()
 		out.Trust = &t
+	}
+	if in.NumaNode != nil {
+		n := int(in.GetNumaNode())
+		out.NUMANode = &n
 	}
 	if c.count("allowed", len(in.GetAllowed()), maxAllowed) {
 		for _, s := range in.GetAllowed() {

@@ -16,7 +16,7 @@ func EncodeReport(r *model.PortReport) *fabricv1.PortReport {
 	}
 	return &fabricv1.PortReport{
 		PortId: r.PortID, Revision: r.Revision, Up: r.Up, Reason: reason,
-		Pf: r.PF, Vf: int32(min(max(r.VF, -1), 1<<16)), PciSlot: r.PCISlot,
+		Pf: r.PF, Vf: int32(min(max(r.VF, -1), 1<<16)), PciSlot: r.PCISlot, Moments: encodeMoments(r.Moments),
 	}
 }
 
@@ -42,11 +42,43 @@ func DecodeReports(in *fabricv1.Reports) ([]model.PortReport, error) {
 		}
 		out = append(out, model.PortReport{
 			PortID: r.GetPortId(), Revision: r.GetRevision(), Up: r.GetUp(), Reason: r.GetReason(),
-			PF: r.GetPf(), VF: int(r.GetVf()), PCISlot: r.GetPciSlot(),
+			PF: r.GetPf(), VF: int(r.GetVf()), PCISlot: r.GetPciSlot(), Moments: decodeMoments(&c, r.GetMoments()),
 		})
 	}
 	if c.failed() {
 		return nil, c.err
 	}
 	return out, nil
+}
+
+// encodeMoments sends what only the agent knows.
+func encodeMoments(m model.Moments) *fabricv1.Moments {
+	known := func(at model.Moment) *int64 {
+		if at <= 0 || at > model.LastMoment {
+			return nil
+		}
+		us := int64(at)
+		return &us
+	}
+	out := &fabricv1.Moments{
+		ReceivedUs: known(m.Received), RecordedUs: known(m.Recorded), ProgrammedUs: known(m.Programmed), ReadBackUs: known(m.ReadBack),
+	}
+	if out.ReceivedUs == nil && out.RecordedUs == nil && out.ProgrammedUs == nil && out.ReadBackUs == nil {
+		return nil
+	}
+	return out
+}
+
+func decodeMoments(c *checks, in *fabricv1.Moments) model.Moments {
+	read := func(field string, us int64) model.Moment {
+		if us < 0 || us > int64(model.LastMoment) {
+			c.fail("reports.moments."+field, "%d is not a time in microseconds since 1970", us)
+			return 0
+		}
+		return model.Moment(us)
+	}
+	return model.Moments{
+		Received: read("received_us", in.GetReceivedUs()), Recorded: read("recorded_us", in.GetRecordedUs()),
+		Programmed: read("programmed_us", in.GetProgrammedUs()), ReadBack: read("read_back_us", in.GetReadBackUs()),
+	}
 }

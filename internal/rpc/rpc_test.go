@@ -46,6 +46,10 @@ func drawAttachment(t *rapid.T) *model.Attachment {
 		v := rapid.Bool().Draw(t, "trust")
 		a.Trust = &v
 	}
+	if rapid.Bool().Draw(t, "has node") {
+		v := rapid.IntRange(0, maxNUMANode).Draw(t, "node")
+		a.NUMANode = &v
+	}
 	a.MinTxRate = rapid.IntRange(0, 100).Draw(t, "min")
 	a.MaxTxRate = rapid.SampledFrom([]int{0, 100, maxRate}).Draw(t, "max")
 	for range rapid.IntRange(0, 3).Draw(t, "allowed") {
@@ -102,6 +106,8 @@ func TestAttachmentRefused(t *testing.T) {
 		"link_state: unknown": func(a *model.Attachment) { a.LinkState = 3 },
 		"min_tx_rate":         func(a *model.Attachment) { a.MinTxRate, a.MaxTxRate = 2, 1 },
 		"max_tx_rate":         func(a *model.Attachment) { a.MaxTxRate = maxRate + 1 },
+		"numa_node":           func(a *model.Attachment) { n := maxNUMANode + 1; a.NUMANode = &n },
+		"numa_node: 4294":     func(a *model.Attachment) { n := -1; a.NUMANode = &n },
 		"allowed.prefix":      func(a *model.Attachment) { a.Allowed = []model.AllowedSource{{MAC: a.MAC}} },
 		"allowed: 1025":       func(a *model.Attachment) { a.Allowed = make([]model.AllowedSource, 1025) },
 	} {
@@ -215,6 +221,8 @@ func TestReports(t *testing.T) {
 	in := []model.PortReport{
 		{PortID: "a", Revision: 5, Up: true, PF: "eth6", VF: 3, PCISlot: "0000:03:10.2"},
 		{PortID: "b", Revision: -5, Reason: "vlan reads 0"},
+		{PortID: "c", Up: true, Moments: model.Moments{Received: 1, Recorded: 2, Programmed: 3, ReadBack: model.LastMoment}},
+		{PortID: "d", Up: true, Moments: model.Moments{ReadBack: 4}},
 	}
 	m := &fabricv1.Reports{Seq: 1}
 	for i := range in {
@@ -227,17 +235,27 @@ func TestReports(t *testing.T) {
 	if diff := cmp.Diff(in, got); diff != "" {
 		t.Error(diff)
 	}
-	wild := model.PortReport{PortID: "a", Reason: "\x00\xff" + strings.Repeat("é", maxText), VF: 1 << 40}
+	// What the controller notes stays with it.
+	noted := model.PortReport{PortID: "a", Moments: model.Moments{Told: 1, Heard: 2}}
+	if EncodeReport(&noted).GetMoments() != nil {
+		t.Error("the controller's moments are sent")
+	}
+	wild := model.PortReport{
+		PortID: "a", Reason: "\x00\xff" + strings.Repeat("é", maxText), VF: 1 << 40,
+		Moments: model.Moments{Received: -1, ReadBack: model.LastMoment + 1},
+	}
 	if _, err = DecodeReports(&fabricv1.Reports{Seq: 1, Reports: []*fabricv1.PortReport{EncodeReport(&wild)}}); err != nil {
 		t.Errorf("what EncodeReport makes is refused: %v", err)
 	}
 	for want, bad := range map[string]*fabricv1.Reports{
-		"seq":         {},
-		"port_id":     {Seq: 1, Reports: []*fabricv1.PortReport{{}}},
-		"reports.pf":  {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", Pf: "a/b"}}},
-		"reports.vf":  {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", Vf: -2}}},
-		"reports.pci": {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", PciSlot: "x"}}},
-		"4097":        {Seq: 1, Reports: make([]*fabricv1.PortReport, 4097)},
+		"seq":          {},
+		"port_id":      {Seq: 1, Reports: []*fabricv1.PortReport{{}}},
+		"reports.pf":   {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", Pf: "a/b"}}},
+		"reports.vf":   {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", Vf: -2}}},
+		"reports.pci":  {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", PciSlot: "x"}}},
+		"4097":         {Seq: 1, Reports: make([]*fabricv1.PortReport, 4097)},
+		"received_us":  {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", Moments: &fabricv1.Moments{ReceivedUs: proto.Int64(-1)}}}},
+		"read_back_us": {Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "a", Moments: &fabricv1.Moments{ReadBackUs: proto.Int64(1 << 62)}}}},
 	} {
 		if _, err = DecodeReports(bad); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
@@ -300,7 +318,7 @@ func FuzzFromAgent(f *testing.F) {
 	}
 	for _, m := range []*fabricv1.FromAgent{
 		{Message: &fabricv1.FromAgent_Hello{Hello: hello}},
-		{Message: &fabricv1.FromAgent_Reports{Reports: &fabricv1.Reports{Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "p", Up: true}}}}},
+		{Message: &fabricv1.FromAgent_Reports{Reports: &fabricv1.Reports{Seq: 1, Reports: []*fabricv1.PortReport{{PortId: "p", Up: true, Moments: &fabricv1.Moments{ReceivedUs: proto.Int64(7)}}}}}},
 		{Message: &fabricv1.FromAgent_Heartbeat{Heartbeat: &fabricv1.Heartbeat{Roles: hello.GetRoles()}}},
 	} {
 		b, merr := proto.Marshal(m)
@@ -319,7 +337,16 @@ func FuzzFromAgent(f *testing.F) {
 				t.Fatal(eerr)
 			}
 		}
-		_, _ = DecodeReports(m.GetReports())
+		reports, derr := DecodeReports(m.GetReports())
+		again := &fabricv1.Reports{Seq: m.GetReports().GetSeq()}
+		for i := range reports {
+			again.Reports = append(again.Reports, EncodeReport(&reports[i]))
+		}
+		if derr == nil {
+			if same, aerr := DecodeReports(again); aerr != nil || cmp.Diff(reports, same) != "" {
+				t.Fatalf("%v: %s", aerr, cmp.Diff(reports, same))
+			}
+		}
 		_, _ = DecodeRoles("h", m.GetHeartbeat().GetRoles())
 	})
 }

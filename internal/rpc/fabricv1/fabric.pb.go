@@ -607,6 +607,7 @@ type PortReport struct {
 	Pf            string                 `protobuf:"bytes,5,opt,name=pf,proto3" json:"pf,omitempty"`
 	Vf            int32                  `protobuf:"varint,6,opt,name=vf,proto3" json:"vf,omitempty"`
 	PciSlot       string                 `protobuf:"bytes,7,opt,name=pci_slot,json=pciSlot,proto3" json:"pci_slot,omitempty"`
+	Moments       *Moments               `protobuf:"bytes,8,opt,name=moments,proto3" json:"moments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -690,6 +691,83 @@ func (x *PortReport) GetPciSlot() string {
 	return ""
 }
 
+func (x *PortReport) GetMoments() *Moments {
+	if x != nil {
+		return x.Moments
+	}
+	return nil
+}
+
+// Moments say when the agent came how far with an attachment: microseconds since 1970
+// UTC by the host's clock, absent where it does not know or did not get there.
+type Moments struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReceivedUs    *int64                 `protobuf:"varint,1,opt,name=received_us,json=receivedUs,proto3,oneof" json:"received_us,omitempty"`       // it came over the stream
+	RecordedUs    *int64                 `protobuf:"varint,2,opt,name=recorded_us,json=recordedUs,proto3,oneof" json:"recorded_us,omitempty"`       // it was on the host's disk
+	ProgrammedUs  *int64                 `protobuf:"varint,3,opt,name=programmed_us,json=programmedUs,proto3,oneof" json:"programmed_us,omitempty"` // the switch had accepted the VF's attributes
+	ReadBackUs    *int64                 `protobuf:"varint,4,opt,name=read_back_us,json=readBackUs,proto3,oneof" json:"read_back_us,omitempty"`     // the switch showed them as asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Moments) Reset() {
+	*x = Moments{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Moments) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Moments) ProtoMessage() {}
+
+func (x *Moments) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Moments.ProtoReflect.Descriptor instead.
+func (*Moments) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Moments) GetReceivedUs() int64 {
+	if x != nil && x.ReceivedUs != nil {
+		return *x.ReceivedUs
+	}
+	return 0
+}
+
+func (x *Moments) GetRecordedUs() int64 {
+	if x != nil && x.RecordedUs != nil {
+		return *x.RecordedUs
+	}
+	return 0
+}
+
+func (x *Moments) GetProgrammedUs() int64 {
+	if x != nil && x.ProgrammedUs != nil {
+		return *x.ProgrammedUs
+	}
+	return 0
+}
+
+func (x *Moments) GetReadBackUs() int64 {
+	if x != nil && x.ReadBackUs != nil {
+		return *x.ReadBackUs
+	}
+	return 0
+}
+
 // Welcome accepts the agent.
 type Welcome struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -702,7 +780,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[8]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +792,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[8]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +805,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{8}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Welcome) GetLeaseTtlMs() uint32 {
@@ -764,7 +842,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[9]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +854,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[9]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +867,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{9}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Snapshot) GetEpoch() string {
@@ -836,7 +914,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[10]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +926,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[10]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +939,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{10}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Delta) GetBaseRevision() uint64 {
@@ -923,7 +1001,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[11]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1013,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[11]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1026,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{11}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Ack) GetSeq() uint64 {
@@ -979,13 +1057,14 @@ type Attachment struct {
 	MinTxRate       uint32                 `protobuf:"varint,16,opt,name=min_tx_rate,json=minTxRate,proto3" json:"min_tx_rate,omitempty"` // Mbit/s
 	MaxTxRate       uint32                 `protobuf:"varint,17,opt,name=max_tx_rate,json=maxTxRate,proto3" json:"max_tx_rate,omitempty"` // Mbit/s
 	Allowed         []*AllowedSource       `protobuf:"bytes,18,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	NumaNode        *uint32                `protobuf:"varint,19,opt,name=numa_node,json=numaNode,proto3,oneof" json:"numa_node,omitempty"` // where the instance is; absent = not said
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[12]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1076,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[12]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1089,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{12}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Attachment) GetPortId() string {
@@ -1139,6 +1218,13 @@ func (x *Attachment) GetAllowed() []*AllowedSource {
 	return nil
 }
 
+func (x *Attachment) GetNumaNode() uint32 {
+	if x != nil && x.NumaNode != nil {
+		return *x.NumaNode
+	}
+	return 0
+}
+
 // AllowedSource is a MAC and a prefix that may be used together.
 type AllowedSource struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1150,7 +1236,7 @@ type AllowedSource struct {
 
 func (x *AllowedSource) Reset() {
 	*x = AllowedSource{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[13]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1248,7 @@ func (x *AllowedSource) String() string {
 func (*AllowedSource) ProtoMessage() {}
 
 func (x *AllowedSource) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[13]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1261,7 @@ func (x *AllowedSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedSource.ProtoReflect.Descriptor instead.
 func (*AllowedSource) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{13}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AllowedSource) GetMac() string {
@@ -1208,7 +1294,7 @@ type DHCPNetwork struct {
 
 func (x *DHCPNetwork) Reset() {
 	*x = DHCPNetwork{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1306,7 @@ func (x *DHCPNetwork) String() string {
 func (*DHCPNetwork) ProtoMessage() {}
 
 func (x *DHCPNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1319,7 @@ func (x *DHCPNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPNetwork.ProtoReflect.Descriptor instead.
 func (*DHCPNetwork) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{14}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DHCPNetwork) GetNetworkId() string {
@@ -1297,7 +1383,7 @@ type DHCPHosts struct {
 
 func (x *DHCPHosts) Reset() {
 	*x = DHCPHosts{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1395,7 @@ func (x *DHCPHosts) String() string {
 func (*DHCPHosts) ProtoMessage() {}
 
 func (x *DHCPHosts) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1408,7 @@ func (x *DHCPHosts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPHosts.ProtoReflect.Descriptor instead.
 func (*DHCPHosts) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{15}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DHCPHosts) GetNetworkId() string {
@@ -1360,7 +1446,7 @@ type DHCPHost struct {
 
 func (x *DHCPHost) Reset() {
 	*x = DHCPHost{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1458,7 @@ func (x *DHCPHost) String() string {
 func (*DHCPHost) ProtoMessage() {}
 
 func (x *DHCPHost) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1471,7 @@ func (x *DHCPHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPHost.ProtoReflect.Descriptor instead.
 func (*DHCPHost) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{16}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DHCPHost) GetPortId() string {
@@ -1434,7 +1520,7 @@ type FixedIP struct {
 
 func (x *FixedIP) Reset() {
 	*x = FixedIP{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1532,7 @@ func (x *FixedIP) String() string {
 func (*FixedIP) ProtoMessage() {}
 
 func (x *FixedIP) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1545,7 @@ func (x *FixedIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FixedIP.ProtoReflect.Descriptor instead.
 func (*FixedIP) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{17}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FixedIP) GetSubnetId() string {
@@ -1488,7 +1574,7 @@ type DHCPOption struct {
 
 func (x *DHCPOption) Reset() {
 	*x = DHCPOption{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1586,7 @@ func (x *DHCPOption) String() string {
 func (*DHCPOption) ProtoMessage() {}
 
 func (x *DHCPOption) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1599,7 @@ func (x *DHCPOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPOption.ProtoReflect.Descriptor instead.
 func (*DHCPOption) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{18}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DHCPOption) GetName() string {
@@ -1557,7 +1643,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1655,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1668,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{19}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Subnet) GetId() string {
@@ -1673,7 +1759,7 @@ type IPRange struct {
 
 func (x *IPRange) Reset() {
 	*x = IPRange{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1771,7 @@ func (x *IPRange) String() string {
 func (*IPRange) ProtoMessage() {}
 
 func (x *IPRange) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1784,7 @@ func (x *IPRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IPRange.ProtoReflect.Descriptor instead.
 func (*IPRange) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{20}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *IPRange) GetStart() string {
@@ -1726,7 +1812,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1824,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1837,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{21}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Route) GetDestination() string {
@@ -1804,7 +1890,7 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x05roles\x18\x01 \x03(\v2\x18.neutrino.fabric.v1.RoleR\x05roles\"U\n" +
 	"\aReports\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x128\n" +
-	"\areports\x18\x02 \x03(\v2\x1e.neutrino.fabric.v1.PortReportR\areports\"\xa4\x01\n" +
+	"\areports\x18\x02 \x03(\v2\x1e.neutrino.fabric.v1.PortReportR\areports\"\xdb\x01\n" +
 	"\n" +
 	"PortReport\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1a\n" +
@@ -1813,7 +1899,20 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02pf\x18\x05 \x01(\tR\x02pf\x12\x0e\n" +
 	"\x02vf\x18\x06 \x01(\x05R\x02vf\x12\x19\n" +
-	"\bpci_slot\x18\a \x01(\tR\apciSlot\"u\n" +
+	"\bpci_slot\x18\a \x01(\tR\apciSlot\x125\n" +
+	"\amoments\x18\b \x01(\v2\x1b.neutrino.fabric.v1.MomentsR\amoments\"\xe9\x01\n" +
+	"\aMoments\x12$\n" +
+	"\vreceived_us\x18\x01 \x01(\x03H\x00R\n" +
+	"receivedUs\x88\x01\x01\x12$\n" +
+	"\vrecorded_us\x18\x02 \x01(\x03H\x01R\n" +
+	"recordedUs\x88\x01\x01\x12(\n" +
+	"\rprogrammed_us\x18\x03 \x01(\x03H\x02R\fprogrammedUs\x88\x01\x01\x12%\n" +
+	"\fread_back_us\x18\x04 \x01(\x03H\x03R\n" +
+	"readBackUs\x88\x01\x01B\x0e\n" +
+	"\f_received_usB\x0e\n" +
+	"\f_recorded_usB\x10\n" +
+	"\x0e_programmed_usB\x0f\n" +
+	"\r_read_back_us\"u\n" +
 	"\aWelcome\x12 \n" +
 	"\flease_ttl_ms\x18\x01 \x01(\rR\n" +
 	"leaseTtlMs\x12(\n" +
@@ -1836,7 +1935,7 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"dhcp_hosts\x18\x06 \x03(\v2\x1d.neutrino.fabric.v1.DHCPHostsR\tdhcpHosts\x12)\n" +
 	"\x10removed_networks\x18\a \x03(\tR\x0fremovedNetworks\"\x17\n" +
 	"\x03Ack\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\xdb\x04\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x8b\x05\n" +
 	"\n" +
 	"Attachment\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1a\n" +
@@ -1861,8 +1960,11 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"link_state\x18\x0f \x01(\x0e2\x1d.neutrino.fabric.v1.LinkStateR\tlinkState\x12\x1e\n" +
 	"\vmin_tx_rate\x18\x10 \x01(\rR\tminTxRate\x12\x1e\n" +
 	"\vmax_tx_rate\x18\x11 \x01(\rR\tmaxTxRate\x12;\n" +
-	"\aallowed\x18\x12 \x03(\v2!.neutrino.fabric.v1.AllowedSourceR\aallowedB\b\n" +
-	"\x06_trust\"9\n" +
+	"\aallowed\x18\x12 \x03(\v2!.neutrino.fabric.v1.AllowedSourceR\aallowed\x12 \n" +
+	"\tnuma_node\x18\x13 \x01(\rH\x01R\bnumaNode\x88\x01\x01B\b\n" +
+	"\x06_trustB\f\n" +
+	"\n" +
+	"_numa_node\"9\n" +
 	"\rAllowedSource\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\x8e\x02\n" +
@@ -1941,7 +2043,7 @@ func file_neutrino_fabric_v1_fabric_proto_rawDescGZIP() []byte {
 }
 
 var file_neutrino_fabric_v1_fabric_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neutrino_fabric_v1_fabric_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_neutrino_fabric_v1_fabric_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_neutrino_fabric_v1_fabric_proto_goTypes = []any{
 	(LinkState)(0),         // 0: neutrino.fabric.v1.LinkState
 	(*FromAgent)(nil),      // 1: neutrino.fabric.v1.FromAgent
@@ -1952,55 +2054,57 @@ var file_neutrino_fabric_v1_fabric_proto_goTypes = []any{
 	(*Heartbeat)(nil),      // 6: neutrino.fabric.v1.Heartbeat
 	(*Reports)(nil),        // 7: neutrino.fabric.v1.Reports
 	(*PortReport)(nil),     // 8: neutrino.fabric.v1.PortReport
-	(*Welcome)(nil),        // 9: neutrino.fabric.v1.Welcome
-	(*Snapshot)(nil),       // 10: neutrino.fabric.v1.Snapshot
-	(*Delta)(nil),          // 11: neutrino.fabric.v1.Delta
-	(*Ack)(nil),            // 12: neutrino.fabric.v1.Ack
-	(*Attachment)(nil),     // 13: neutrino.fabric.v1.Attachment
-	(*AllowedSource)(nil),  // 14: neutrino.fabric.v1.AllowedSource
-	(*DHCPNetwork)(nil),    // 15: neutrino.fabric.v1.DHCPNetwork
-	(*DHCPHosts)(nil),      // 16: neutrino.fabric.v1.DHCPHosts
-	(*DHCPHost)(nil),       // 17: neutrino.fabric.v1.DHCPHost
-	(*FixedIP)(nil),        // 18: neutrino.fabric.v1.FixedIP
-	(*DHCPOption)(nil),     // 19: neutrino.fabric.v1.DHCPOption
-	(*Subnet)(nil),         // 20: neutrino.fabric.v1.Subnet
-	(*IPRange)(nil),        // 21: neutrino.fabric.v1.IPRange
-	(*Route)(nil),          // 22: neutrino.fabric.v1.Route
+	(*Moments)(nil),        // 9: neutrino.fabric.v1.Moments
+	(*Welcome)(nil),        // 10: neutrino.fabric.v1.Welcome
+	(*Snapshot)(nil),       // 11: neutrino.fabric.v1.Snapshot
+	(*Delta)(nil),          // 12: neutrino.fabric.v1.Delta
+	(*Ack)(nil),            // 13: neutrino.fabric.v1.Ack
+	(*Attachment)(nil),     // 14: neutrino.fabric.v1.Attachment
+	(*AllowedSource)(nil),  // 15: neutrino.fabric.v1.AllowedSource
+	(*DHCPNetwork)(nil),    // 16: neutrino.fabric.v1.DHCPNetwork
+	(*DHCPHosts)(nil),      // 17: neutrino.fabric.v1.DHCPHosts
+	(*DHCPHost)(nil),       // 18: neutrino.fabric.v1.DHCPHost
+	(*FixedIP)(nil),        // 19: neutrino.fabric.v1.FixedIP
+	(*DHCPOption)(nil),     // 20: neutrino.fabric.v1.DHCPOption
+	(*Subnet)(nil),         // 21: neutrino.fabric.v1.Subnet
+	(*IPRange)(nil),        // 22: neutrino.fabric.v1.IPRange
+	(*Route)(nil),          // 23: neutrino.fabric.v1.Route
 }
 var file_neutrino_fabric_v1_fabric_proto_depIdxs = []int32{
 	3,  // 0: neutrino.fabric.v1.FromAgent.hello:type_name -> neutrino.fabric.v1.Hello
 	6,  // 1: neutrino.fabric.v1.FromAgent.heartbeat:type_name -> neutrino.fabric.v1.Heartbeat
 	7,  // 2: neutrino.fabric.v1.FromAgent.reports:type_name -> neutrino.fabric.v1.Reports
-	9,  // 3: neutrino.fabric.v1.FromController.welcome:type_name -> neutrino.fabric.v1.Welcome
-	10, // 4: neutrino.fabric.v1.FromController.snapshot:type_name -> neutrino.fabric.v1.Snapshot
-	11, // 5: neutrino.fabric.v1.FromController.delta:type_name -> neutrino.fabric.v1.Delta
-	12, // 6: neutrino.fabric.v1.FromController.ack:type_name -> neutrino.fabric.v1.Ack
+	10, // 3: neutrino.fabric.v1.FromController.welcome:type_name -> neutrino.fabric.v1.Welcome
+	11, // 4: neutrino.fabric.v1.FromController.snapshot:type_name -> neutrino.fabric.v1.Snapshot
+	12, // 5: neutrino.fabric.v1.FromController.delta:type_name -> neutrino.fabric.v1.Delta
+	13, // 6: neutrino.fabric.v1.FromController.ack:type_name -> neutrino.fabric.v1.Ack
 	4,  // 7: neutrino.fabric.v1.Hello.roles:type_name -> neutrino.fabric.v1.Role
 	5,  // 8: neutrino.fabric.v1.Hello.resume:type_name -> neutrino.fabric.v1.Resume
 	4,  // 9: neutrino.fabric.v1.Heartbeat.roles:type_name -> neutrino.fabric.v1.Role
 	8,  // 10: neutrino.fabric.v1.Reports.reports:type_name -> neutrino.fabric.v1.PortReport
-	13, // 11: neutrino.fabric.v1.Snapshot.attachments:type_name -> neutrino.fabric.v1.Attachment
-	15, // 12: neutrino.fabric.v1.Snapshot.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
-	13, // 13: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
-	15, // 14: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
-	16, // 15: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
-	0,  // 16: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
-	14, // 17: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
-	18, // 18: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	20, // 19: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
-	17, // 20: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	17, // 21: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	18, // 22: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	19, // 23: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
-	21, // 24: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
-	22, // 25: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
-	1,  // 26: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
-	2,  // 27: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
-	27, // [27:28] is the sub-list for method output_type
-	26, // [26:27] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	9,  // 11: neutrino.fabric.v1.PortReport.moments:type_name -> neutrino.fabric.v1.Moments
+	14, // 12: neutrino.fabric.v1.Snapshot.attachments:type_name -> neutrino.fabric.v1.Attachment
+	16, // 13: neutrino.fabric.v1.Snapshot.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
+	14, // 14: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
+	16, // 15: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
+	17, // 16: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
+	0,  // 17: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
+	15, // 18: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
+	19, // 19: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	21, // 20: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
+	18, // 21: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	18, // 22: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	19, // 23: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	20, // 24: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
+	22, // 25: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
+	23, // 26: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
+	1,  // 27: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
+	2,  // 28: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
+	28, // [28:29] is the sub-list for method output_type
+	27, // [27:28] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_neutrino_fabric_v1_fabric_proto_init() }
@@ -2019,14 +2123,15 @@ func file_neutrino_fabric_v1_fabric_proto_init() {
 		(*FromController_Delta)(nil),
 		(*FromController_Ack)(nil),
 	}
-	file_neutrino_fabric_v1_fabric_proto_msgTypes[12].OneofWrappers = []any{}
+	file_neutrino_fabric_v1_fabric_proto_msgTypes[8].OneofWrappers = []any{}
+	file_neutrino_fabric_v1_fabric_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neutrino_fabric_v1_fabric_proto_rawDesc), len(file_neutrino_fabric_v1_fabric_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
