@@ -189,9 +189,17 @@ func (o *output) vif(w io.Writer, v hostapi.VIF) error {
 		return o.plain(w, v, []string{v.PortID})
 	}
 	return grid(w, []string{"ATTRIBUTE", "VALUE"}, [][]string{
-		{"port", v.PortID}, {"network", v.NetworkID}, {"kind", string(v.Kind)}, {"plugged into", v.Target.String()},
-		{"PF", v.PF}, {"VF", strconv.Itoa(v.Index)}, {"PCI", v.PCISlot}, {"MAC", v.MAC}, {"VLAN", vlanText(v.VLAN)},
-		{"MTU", strconv.Itoa(v.MTU)}, {"generation", strconv.FormatUint(v.Generation, 10)},
+		{"port", v.PortID},
+		{"network", v.NetworkID},
+		{"kind", string(v.Kind)},
+		{"plugged into", v.Target.String()},
+		{"PF", v.PF},
+		{"VF", strconv.Itoa(v.Index)},
+		{"PCI", v.PCISlot},
+		{"MAC", v.MAC},
+		{"VLAN", vlanText(v.VLAN)},
+		{"MTU", strconv.Itoa(v.MTU)},
+		{"generation", strconv.FormatUint(v.Generation, 10)},
 		{"since", v.PluggedAt.Local().Format(time.DateTime)},
 	})
 }

@@ -20,7 +20,6 @@ type fakeDevices struct {
 	log    []string
 	group  error
 	user   string
-	down   bool
 }
 
 func (f *fakeDevices) did(what string) {
@@ -52,6 +51,7 @@ func (f *fakeDevices) Bind(_ context.Context, _, driver string) error {
 	f.did("bind " + orNone(driver))
 	return nil
 }
+
 func (f *fakeDevices) BindNetwork(ctx context.Context, s string) error {
 	return f.Bind(ctx, s, "igbvf")
 }
