@@ -161,6 +161,10 @@ func (l *loop) publish(p *pass, observed bool) {
 		reports[id] = rep
 	}
 	for id, r := range reports {
+		r.Moments = p.moments(r, l.known[id])
+		reports[id] = r
+	}
+	for id, r := range reports {
 		if old, ok := l.known[id]; !ok || old.Up != r.Up || old.Reason != r.Reason {
 			if r.Up {
 				l.log.Info("port is up", "port", id, "pf", r.PF, "vf", r.VF, "pci_slot", r.PCISlot)

@@ -46,6 +46,10 @@ type pass struct {
 	foreign map[string]string // PCI slot -> who uses it, "" = looked, nobody
 	lookErr error
 	fileErr error
+
+	looked     model.Moment            // the last look, once it was over
+	recorded   model.Moment            // what is asked for was on disk; 0 = it could not be written
+	programmed map[string]model.Moment // port -> the switch had accepted its attributes
 }
 
 // attempt is what was done to a VF in this pass.
@@ -55,7 +59,7 @@ type attempt struct {
 }
 
 func newPass(l *loop, d Desired) *pass {
-	return &pass{loop: l, desired: d, tried: map[eswitch.VFID]attempt{}}
+	return &pass{loop: l, desired: d, tried: map[eswitch.VFID]attempt{}, programmed: map[string]model.Moment{}}
 }
 
 // rounds observes, plans and applies until nothing is left to do now. It reports
@@ -130,6 +134,9 @@ func (p *pass) observe(ctx context.Context) (eswitch.State, error) {
 	start := time.Now()
 	s, err := p.sw.Observe(ctx)
 	p.metrics.deviceSeconds.WithLabelValues("observe").Observe(time.Since(start).Seconds())
+	if err == nil {
+		p.looked = model.MomentOf(time.Now())
+	}
 	return s, err
 }
 
@@ -139,6 +146,7 @@ func (p *pass) observe(ctx context.Context) (eswitch.State, error) {
 func (p *pass) record() {
 	next := holdings{assigned: p.plan.Assigned, returning: p.plan.Returning, generation: p.plan.Generation}
 	if p.holdings.equal(next) && maps.Equal(p.written, p.desired.Attachments) {
+		p.noteRecorded()
 		return
 	}
 	start := time.Now()
@@ -150,6 +158,7 @@ func (p *pass) record() {
 		return
 	}
 	p.written, p.holdings = p.desired.Attachments, next
+	p.noteRecorded()
 }
 
 func (p *pass) retry(at time.Time) {
@@ -229,6 +238,7 @@ func (p *pass) run(ctx context.Context, steps []Step) {
 		p.log.Debug("step", "do", s.Describe)
 	}
 	results := p.apply(ctx, changes)
+	now := model.MomentOf(time.Now())
 	var undo []Step
 	for i, s := range steps {
 		p.metrics.steps.Inc()
@@ -239,6 +249,9 @@ func (p *pass) run(ctx context.Context, steps []Step) {
 			err = results[i].Err
 		}
 		if err == nil {
+			if s.Kind == Program {
+				p.programmed[s.PortID] = now
+			}
 			continue
 		}
 		p.fail(s, err)

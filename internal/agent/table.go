@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -31,6 +32,7 @@ type Desired struct {
 	Attachments map[string]*model.Attachment
 	Networks    map[string]*model.DHCPNetwork
 	refused     map[string]refused
+	arrived     map[string]model.Moment // port -> when this process was told what it is asked for now
 }
 
 // table holds the desired state. The stream replaces it, the loop and the DHCP worker
@@ -46,7 +48,10 @@ type table struct {
 
 func newTable(s saved) *table {
 	t := &table{
-		view:  Desired{Known: s.known, Attachments: s.attachments, Networks: s.networks, refused: map[string]refused{}},
+		view: Desired{
+			Known: s.known, Attachments: s.attachments, Networks: s.networks,
+			refused: map[string]refused{}, arrived: map[string]model.Moment{},
+		},
 		ports: make(chan struct{}, 1), networks: make(chan struct{}, 1),
 	}
 	if t.view.Attachments == nil {
@@ -92,8 +97,9 @@ func (t *table) snapshot(m *fabricv1.Snapshot) error {
 	defer t.mu.Unlock()
 	next := Desired{
 		Known: true, Attachments: map[string]*model.Attachment{}, Networks: map[string]*model.DHCPNetwork{}, refused: map[string]refused{},
+		arrived: map[string]model.Moment{},
 	}
-	if err := next.put(m.GetAttachments(), t.view.Attachments); err != nil {
+	if err := next.put(m.GetAttachments(), t.view); err != nil {
 		return err
 	}
 	for _, n := range m.GetDhcpNetworks() {
@@ -112,14 +118,15 @@ func (t *table) delta(m *fabricv1.Delta) error {
 	if t.epoch == "" || m.GetBaseRevision() != t.revision || m.GetRevision() < m.GetBaseRevision() {
 		return fmt.Errorf("%w: at %d, delta leads from %d to %d", errOutOfStep, t.revision, m.GetBaseRevision(), m.GetRevision())
 	}
-	next := Desired{Known: true, Attachments: t.view.Attachments, Networks: t.view.Networks, refused: t.view.refused}
+	next := Desired{Known: true, Attachments: t.view.Attachments, Networks: t.view.Networks, refused: t.view.refused, arrived: t.view.arrived}
 	if len(m.GetAttachments()) > 0 || len(m.GetRemovedPorts()) > 0 {
-		next.Attachments, next.refused = maps.Clone(next.Attachments), maps.Clone(next.refused)
+		next.Attachments, next.refused, next.arrived = maps.Clone(next.Attachments), maps.Clone(next.refused), maps.Clone(next.arrived)
 		for _, id := range m.GetRemovedPorts() {
 			delete(next.Attachments, id)
 			delete(next.refused, id)
+			delete(next.arrived, id)
 		}
-		if err := next.put(m.GetAttachments(), t.view.Attachments); err != nil {
+		if err := next.put(m.GetAttachments(), t.view); err != nil {
 			return err
 		}
 	}
@@ -148,7 +155,8 @@ func (t *table) delta(m *fabricv1.Delta) error {
 
 // put adds attachments. One that is not acceptable is refused by itself: its port is
 // reported, what the port had before stays, and the others are not held up.
-func (d *Desired) put(in []*fabricv1.Attachment, before map[string]*model.Attachment) error {
+func (d *Desired) put(in []*fabricv1.Attachment, before Desired) error {
+	now := model.MomentOf(time.Now())
 	for _, m := range in {
 		id := m.GetPortId()
 		if !rpc.IdentifiesPort(id) {
@@ -157,15 +165,21 @@ func (d *Desired) put(in []*fabricv1.Attachment, before map[string]*model.Attach
 		a, err := rpc.DecodeAttachment(m)
 		if err != nil {
 			d.refused[id] = refused{revision: m.GetRevision(), reason: "the host cannot accept the port: " + err.Error()}
-			if old := before[id]; old != nil {
+			d.arrived[id] = now
+			if old := before.Attachments[id]; old != nil {
 				d.Attachments[id] = old
 			}
 			continue
 		}
 		delete(d.refused, id)
-		d.Attachments[id] = a
-		if old := before[id]; old != nil && sameAttachment(old, a) {
+		d.Attachments[id], d.arrived[id] = a, now
+		if old := before.Attachments[id]; old != nil && sameAttachment(old, a) {
 			d.Attachments[id] = old // so that it need not be written again
+			if at := before.arrived[id]; at != 0 {
+				d.arrived[id] = at
+			} else {
+				delete(d.arrived, id)
+			}
 		}
 	}
 	return nil

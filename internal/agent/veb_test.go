@@ -153,14 +153,14 @@ func TestAgentOnTheSoftwareNIC(t *testing.T) {
 	// The agent stops: the NIC stays as it is. It starts again: nothing moves.
 	before := map[string]model.PortReport{}
 	for _, p := range last {
-		before[p.PortID] = r.said(p.PortID)
+		before[p.PortID] = r.outcome(p.PortID)
 	}
 	r.stop()
 	r = newRig(t, file, sw)
 	defer r.stop()
 	r.reach(last...)
 	for id, want := range before {
-		if got := r.said(id); got != want {
+		if got := r.outcome(id); got != want {
 			t.Errorf("%s moved: %+v, was %+v", id, got, want)
 		}
 	}

@@ -129,6 +129,9 @@ func (s *session) own(all []model.PortReport) []model.PortReport {
 			s.log.Info("report of a port that is not on this host is ignored", "port", r.PortID)
 			continue
 		}
+		if t := s.told[r.PortID]; t.revision == r.Revision {
+			r.Moments.Told = t.at
+		}
 		out = append(out, r)
 	}
 	return out
@@ -171,6 +174,11 @@ func (s *session) settle(list []*model.Attachment, refused []model.PortReport) {
 		if _, ok := current[id]; !ok {
 			delete(s.reported, id)
 			delete(s.argued, id)
+		}
+	}
+	for id := range s.told {
+		if _, ok := current[id]; !ok {
+			delete(s.told, id)
 		}
 	}
 	if s.current == nil {

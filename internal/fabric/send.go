@@ -32,7 +32,9 @@ func (s *session) send() error {
 		err = s.writeDelta(v, d)
 	} else {
 		v.revision = 1
-		err = s.write("snapshot", &fabricv1.FromController{Message: &fabricv1.FromController_Snapshot{Snapshot: v.snapshot()}})
+		snapshot := v.snapshot()
+		s.tellNow(snapshot.GetAttachments())
+		err = s.write("snapshot", &fabricv1.FromController{Message: &fabricv1.FromController_Snapshot{Snapshot: snapshot}})
 	}
 	for err == nil {
 		s.host.sent = v
@@ -71,7 +73,19 @@ func (s *session) writeDelta(v *view, d *fabricv1.Delta) error {
 	v.revision++
 	d.Revision = v.revision
 	s.f.metrics.ports.Add(float64(len(d.GetAttachments())))
+	s.tellNow(d.GetAttachments())
 	return s.write("delta", &fabricv1.FromController{Message: &fabricv1.FromController_Delta{Delta: d}})
+}
+
+// tellNow notes what is about to be sent. It is noted before, since the host may be quicker
+// with its report than we are with a note.
+func (s *session) tellNow(attachments []*fabricv1.Attachment) {
+	now := model.MomentOf(time.Now())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range attachments {
+		s.told[a.GetPortId()] = telling{revision: a.GetRevision(), at: now}
+	}
 }
 
 // write sends one message. An agent that takes none for writeDeadline is stuck.

@@ -51,7 +51,14 @@ type session struct {
 	mu       sync.Mutex
 	current  map[string]int64            // port -> revision the host is asked for; nil = not known yet
 	reported map[string]model.PortReport // last word of the host that was committed
+	told     map[string]telling          // what was sent last of each port, and when
 	argued   map[string]int64            // port -> its revision_number when that word was last put forward again
+}
+
+// telling is an attachment that went out to the host.
+type telling struct {
+	revision int64
+	at       model.Moment
 }
 
 type agentRow struct {
@@ -64,7 +71,7 @@ func newSession(ctx context.Context, f *Fabric, p peer, st serverStream, h rpc.H
 		f: f, name: h.Host, instance: h.Instance, hello: h, peer: p, stream: st,
 		log:  f.log.With("host", h.Host),
 		gone: make(chan struct{}), inbox: newInbox(), beats: make(chan []model.Agent, 1), tell: make(chan struct{}, 1), asked: make(chan struct{}),
-		reported: map[string]model.PortReport{}, argued: map[string]int64{},
+		reported: map[string]model.PortReport{}, argued: map[string]int64{}, told: map[string]telling{},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s
@@ -157,6 +164,10 @@ func (s *session) hear(m *fabricv1.FromAgent) error {
 		reports, err := rpc.DecodeReports(b.Reports)
 		if err != nil {
 			return err
+		}
+		now := model.MomentOf(time.Now())
+		for i := range reports {
+			reports[i].Moments.Heard = now
 		}
 		s.inbox.add(b.Reports.GetSeq(), reports)
 	case *fabricv1.FromAgent_Heartbeat:

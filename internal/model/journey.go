@@ -30,10 +30,14 @@ type Moments struct {
 	Heard      Moment `json:"heard,omitempty"`      // the host's report was with the controller
 }
 
-// Over returns m with what it lacks taken from old.
+// Over returns m with what it lacks taken from old, an earlier account of the same
+// attachment: an agent that was restarted knows only a part. Of Told the first counts;
+// what comes later is another controller's repetition.
 func (m Moments) Over(old Moments) Moments {
+	if old.Told != 0 {
+		m.Told = old.Told
+	}
 	for _, f := range []struct{ to, from *Moment }{
-		{&m.Told, &old.Told},
 		{&m.Received, &old.Received},
 		{&m.Recorded, &old.Recorded},
 		{&m.Programmed, &old.Programmed},

@@ -26,6 +26,9 @@ func (s *Service) changeBinding(a *attempt, old, p *model.Port, n *model.Network
 	if reflect.DeepEqual(old.Binding.Profile, p.Binding.Profile) {
 		p.Binding.Profile = old.Binding.Profile
 	}
+	if old.Binding.Host != p.Binding.Host {
+		p.Journey = model.Journey{Created: p.Journey.Created}
+	}
 	what, _ := s.ml2.Rebind(old, p)
 	switch what {
 	case ml2.KeepBinding:
@@ -45,6 +48,7 @@ func (s *Service) unbind(p *model.Port) {
 		Host: p.Binding.Host, VnicType: p.Binding.VnicType, Profile: p.Binding.Profile, VIFType: model.VIFUnbound,
 	}
 	p.Status, p.StatusReason = model.StatusDown, ""
+	p.Journey = model.Journey{Created: p.Journey.Created}
 }
 
 // releaseDeviceMAC gives a port that had a physical function's own MAC a new one, so that
@@ -72,12 +76,19 @@ func (s *Service) bind(a *attempt, p *model.Port, n *model.Network) error {
 		s.log.Info("port could not be bound", "port", p.ID, "host", p.Binding.Host,
 			"vnic_type", p.Binding.VnicType, "tried", strings.Join(r.Tried, "; "))
 	}
+	before := p.StatusReason
 	p.Binding = r.Binding
 	p.Status = r.Status
 	set(&p.Status, model.StatusDown)
 	p.StatusReason = ""
 	if !r.Binding.Bound() {
 		p.StatusReason = strings.Join(r.Tried, "; ")
+	}
+	if p.Binding.Bound() || p.Journey.Bind == 0 || p.StatusReason != before { // else the answer is the one it had
+		p.Journey = model.Journey{Created: p.Journey.Created, Bind: s.moment()}
+		if p.Status == model.StatusActive {
+			p.Journey.Active = p.Journey.Bind
+		}
 	}
 	if r.MAC != "" && model.CanonicalMAC(r.MAC) != model.CanonicalMAC(p.MAC) {
 		old := p.Clone()

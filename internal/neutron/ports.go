@@ -50,6 +50,7 @@ func (s *Service) createPort(a *attempt, who model.Actor, d Draft[model.Port], i
 	}
 	s.stamp(&p.Meta)
 	p.ID, p.Status = id, model.StatusDown
+	p.Journey = model.Journey{Created: s.moment()}
 	if err := s.takeMAC(a, p); err != nil {
 		return nil, err
 	}

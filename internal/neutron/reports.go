@@ -52,11 +52,33 @@ func (s *Service) reportPort(tx *store.Tx, host string, r model.PortReport) {
 	}
 	p := old.Clone()
 	applyReport(p, r)
-	if same(old, p) {
+	changed := !same(old, p)
+	// The first report of an attachment is noted also where it changes nothing. It is no
+	// change of the port then: its revision_number stays.
+	if !changed && (old.Journey.Bind == 0 || old.Journey.Attachment == r.Revision) {
 		return
 	}
-	s.bump(&p.Meta)
+	noteReport(p, r, s.moment())
+	if changed {
+		s.bump(&p.Meta)
+	}
 	s.t.Ports.Put(tx, p)
+}
+
+// noteReport writes a report into the journey of a port to which it was applied.
+func noteReport(p *model.Port, r model.PortReport, now model.Moment) {
+	j := &p.Journey
+	if j.Attachment == r.Revision {
+		r.Moments = r.Moments.Over(j.Moments)
+	}
+	j.Attachment, j.Moments, j.Settled = r.Revision, r.Moments, now
+	j.PF, j.VF, j.PCISlot = r.PF, r.VF, r.PCISlot
+	switch {
+	case p.Status != model.StatusActive:
+		j.Active = 0
+	case j.Active == 0:
+		j.Active = now
+	}
 }
 
 // applyReport writes a report on the port. Where the host chose the VF itself, vif_details

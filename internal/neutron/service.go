@@ -100,6 +100,9 @@ func newID() string { return uuid.NewString() }
 // now is the time that rows are stamped with: UTC, whole seconds.
 func (s *Service) now() time.Time { return s.o.Clock().UTC().Truncate(time.Second) }
 
+// moment is the time that journeys note.
+func (s *Service) moment() model.Moment { return model.MomentOf(s.o.Clock()) }
+
 // update runs one transaction and turns the store's failures into faults, keeping the
 // cause in the chain.
 func (s *Service) update(ctx context.Context, doing string, fn func(tx *store.Tx) error) error {
