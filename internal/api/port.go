@@ -51,6 +51,7 @@ func ports() resource[model.Port] {
 		Change:  (*neutron.Service).UpdatePort,
 		Remove:  (*neutron.Service).DeletePort,
 		Tagged:  true,
+		Actions: map[string]action[model.Port]{"trace": tracePath()},
 	}
 }
 

@@ -59,6 +59,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodGet && at < 0:
 		f.list(w, r, collection)
+	case r.Method == http.MethodGet && len(parts) == 4 && parts[3] == "trace":
+		answer(w, 200, fakeTrace(f.rows[collection][at]))
 	case r.Method == http.MethodGet:
 		answer(w, 200, object{singular: f.rows[collection][at]})
 	case r.Method == http.MethodPost:
@@ -153,4 +155,16 @@ func answer(w http.ResponseWriter, status int, body object) {
 
 func refuse(w http.ResponseWriter, status int, kind, message string) {
 	answer(w, status, object{"NeutronError": object{"type": kind, "message": message, "detail": ""}})
+}
+
+// fakeTrace is the way of a port that came to its host and no further.
+func fakeTrace(p object) object {
+	return object{"trace": object{
+		"port_id": p["id"], "name": p["name"], "status": "DOWN", "mac_address": p["mac_address"], "host": "compute1", "vlan": 101,
+		"events": []any{
+			object{"at": "2026-01-02T03:04:05.000001Z", "where": "api", "what": "created"},
+			object{"at": "2026-01-02T03:04:05.001501Z", "where": "controller", "what": "bound", "took_ms": 1.5, "detail": "to host compute1"},
+		},
+		"hangs": object{"step": "report", "why": "host compute1 has not reported", "next": "the log of the agent"},
+	}}
 }

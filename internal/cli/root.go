@@ -75,7 +75,7 @@ func New(d Daemons) *cobra.Command {
 	root.AddCommand(
 		controllerCommand(d.Controller), agent,
 		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o), quotaCommand(c, o),
-		vifCommand(o), vfCommand(o), hostCommand(o),
+		vifCommand(o), vfCommand(o), hostCommand(o), traceCommand(c, o),
 		configCommand(o), versionCommand(o), manCommand(),
 	)
 	if d.Lab != nil {
