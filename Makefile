@@ -52,11 +52,12 @@ BENCHES := ./internal/store ./internal/neutron ./internal/api ./internal/ml2 ./i
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 40m $(BENCHES)
 
-## figures: the benchmarks three times, and their figures into docs/performance.md (a quiet machine, a quarter of an hour)
-figures:
+## figures: the benchmarks three times, and their figures into docs/performance.md (root, a quiet machine, half an hour)
+figures: build
 	@mkdir -p out
 	$(GO) test -run '^$$' -bench . -benchtime 2s -count 3 -timeout 60m $(BENCHES) >out/bench.txt || { cat out/bench.txt; exit 1; }
-	$(GO) run ./test/bench/figures -into docs/performance.md out/bench.txt
+	$(BIN) lab run --report out/lab.json
+	$(GO) run ./test/bench/figures -into docs/performance.md -lab out/lab.json out/bench.txt
 
 ## fuzz: every fuzz target for FUZZTIME each
 FUZZTIME ?= 10s

@@ -65,17 +65,22 @@ func TestEveryMetricIsReported(t *testing.T) {
 
 func TestTablesGoBetweenTheMarks(t *testing.T) {
 	dir := t.TempDir()
-	doc, out := filepath.Join(dir, "doc.md"), filepath.Join(dir, "bench.txt")
+	doc, out, report := filepath.Join(dir, "doc.md"), filepath.Join(dir, "bench.txt"), filepath.Join(dir, "lab.json")
+	lab := `{"effort": {"Rounds": 12}, "paths": [{"title": "neutrino, two hosts", "rtt_us": {"p50": 15.4, "p99": 17.7},
+		"gbit": {"median": 22, "min": 13.4, "max": 22.5}, "rtt_ratio": 1.08, "gbit_ratio": 0.89}, {"title": "VXLAN", "error": "no"}]}`
+	if err := os.WriteFile(report, []byte(lab), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(out, []byte(output), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(doc, []string{out}); err == nil {
+	if err := run(doc, report, []string{out}); err == nil {
 		t.Error("a document that is not there was written")
 	}
 	if err := os.WriteFile(doc, []byte("head\n"+begin+"\nold\n"+end+"\ntail\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(doc, []string{out}); err != nil {
+	if err := run(doc, report, []string{out}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(doc)
@@ -83,13 +88,18 @@ func TestTablesGoBetweenTheMarks(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(b)
+	for _, row := range []string{"| neutrino, two hosts | 15.4 us | 17.7 us | **1.08** | 22.0 Gbit/s | 13.4 to 22.5 | **0.89** |", "| VXLAN | not measured |"} {
+		if !strings.Contains(text, row) {
+			t.Errorf("no row %q in\n%s", row, text)
+		}
+	}
 	if !strings.HasPrefix(text, "head\n"+begin) || !strings.HasSuffix(text, end+"\ntail\n") || strings.Contains(text, "old") || !strings.Contains(text, "**61.5** ms") {
 		t.Errorf("the document is\n%s", text)
 	}
 	if err := os.WriteFile(doc, []byte("no marks"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(doc, []string{out}); err == nil {
+	if err := run(doc, report, []string{out}); err == nil {
 		t.Error("a document without marks was written")
 	}
 }

@@ -21,14 +21,15 @@ const (
 
 func main() {
 	into := flag.String("into", "", "document whose part between the marks is replaced")
+	lab := flag.String("lab", "", "report of neutrino lab run, as JSON")
 	flag.Parse()
-	if err := run(*into, flag.Args()); err != nil {
+	if err := run(*into, *lab, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "figures:", err)
 		os.Exit(1)
 	}
 }
 
-func run(into string, files []string) error {
+func run(into, labReport string, files []string) error {
 	if len(files) == 0 {
 		return errors.New("name the output of make bench: figures [-into docs/performance.md] out/bench.txt")
 	}
@@ -44,6 +45,13 @@ func run(into string, files []string) error {
 		}
 	}
 	text := r.tables()
+	if labReport != "" {
+		paths, err := labTable(labReport)
+		if err != nil {
+			return err
+		}
+		text += paths
+	}
 	if into == "" {
 		_, err := io.WriteString(os.Stdout, text)
 		return err
