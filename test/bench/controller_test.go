@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// settle is how long a daemon is left alone before its memory is read. Go gives unused
-// memory back to the kernel bit by bit.
+// settle is how long a daemon is left alone before its memory is read: the controller gives
+// back what a burst left behind once it has been quiet for five to ten seconds.
 const settle = 15 * time.Second
 
 // large is a directory with the data of a large site, made once.
