@@ -26,6 +26,7 @@ type trace struct {
 	PCISlot string       `json:"pci_slot,omitempty"`
 	Events  []traceEvent `json:"events"`
 	Hangs   *traceHang   `json:"hangs,omitempty"` // nil = ACTIVE
+	Changed string       `json:"changed,omitempty"`
 	Clocks  string       `json:"clocks,omitempty"`
 }
 
@@ -76,14 +77,15 @@ func traceOf(v *view, p *model.Port) *trace {
 		if att != nil {
 			t.VLAN = att.VLAN
 		}
-		if said && j.PF != "" {
+		if j.PF != "" {
 			vf := j.VF
 			t.PF, t.VF, t.PCISlot = j.PF, &vf, j.PCISlot
 		}
 	}
-	t.events(p, att, said, full)
-	if said {
-		t.Clocks = skew(j.Moments)
+	t.events(p, att, full)
+	t.Clocks = skew(j.Moments)
+	if p.Status == model.StatusActive && j.Attachment != 0 && !said {
+		t.Changed = "the port has changed since; the host has not answered for it as it is now"
 	}
 	if p.Status != model.StatusActive {
 		t.Hangs = hangOf(v, p, att, said)
@@ -95,7 +97,7 @@ func traceOf(v *view, p *model.Port) *trace {
 }
 
 // events lists the moments that are known, in the order of the way.
-func (t *trace) events(p *model.Port, att *model.Attachment, said, full bool) {
+func (t *trace) events(p *model.Port, att *model.Attachment, full bool) {
 	j, agent := &p.Journey, "agent"
 	if full {
 		agent += " " + p.Binding.Host
@@ -126,7 +128,7 @@ func (t *trace) events(p *model.Port, att *model.Attachment, said, full bool) {
 	} else {
 		add(j.Bind, "controller", "could not be bound", p.StatusReason)
 	}
-	if said {
+	if j.Attachment != 0 {
 		m, known := j.Moments, ""
 		if m.Told != 0 && m.Told < j.Bind {
 			known = "before the port was bound again: for the host nothing changed"
@@ -145,7 +147,11 @@ func (t *trace) events(p *model.Port, att *model.Attachment, said, full bool) {
 		add(m.Heard, "controller", "report came", p.StatusReason)
 		add(j.Settled, "controller", "report committed", "")
 	}
-	add(j.Active, "api", "ACTIVE", "")
+	stayed := ""
+	if j.Settled != 0 && j.Active < j.Settled {
+		stayed = "and has been since: the changes after it were carried out without a break"
+	}
+	add(j.Active, "api", "ACTIVE", stayed)
 }
 
 // skew says how the host's clock differs from the controller's, as far as it shows: what the
@@ -183,6 +189,8 @@ func hangOf(v *view, p *model.Port, att *model.Attachment, said bool) *traceHang
 		return &traceHang{"tell the host", "no agent of host " + b.Host + " is alive", "neutrino agent list; on the host: is `neutrino agent` running, and does it reach the controller"}
 	case !said:
 		return &traceHang{"report", "host " + b.Host + " has not reported the port as it is asked for now", onHost}
+	case m.Heard == 0: // the controller's own word
+		return &traceHang{"tell the host", p.StatusReason, "the port's attributes and its network's"}
 	case m.Received != 0 && m.Recorded == 0:
 		return &traceHang{"record", p.StatusReason, onHost}
 	case p.Journey.PF == "":

@@ -79,6 +79,11 @@ func TestTraceTellsTheWayOfAPortAndWhereItHangs(t *testing.T) {
 	if all["pf"] != "eth6" || all["pci_slot"] != "0000:06:00.2" || all["host"] != "h1" || all["vlan"] == nil {
 		t.Errorf("verdict: %v", all)
 	}
+	// A change that the host has not answered for is said, and what was before is not lost.
+	r.must(200, r.call("", "PUT", "/v2.0/ports/"+id, obj{"port": obj{"device_id": "vm"}}))
+	if steps, hangs, all = trace(""); !strings.HasSuffix(steps, ", ACTIVE") || hangs != nil || all["changed"] == nil || all["pf"] != "eth6" {
+		t.Errorf("changed: %s, %v, %v", steps, hangs, all)
+	}
 	// The owner sees the steps and their times, not the host and its devices.
 	a1 := r.must(200, r.call("demo", "GET", path, nil))
 	for _, secret := range []string{"h1", "eth6", "0000:06"} {

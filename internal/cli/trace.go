@@ -31,7 +31,8 @@ type way struct {
 		Why  string `json:"why"`
 		Next string `json:"next"`
 	} `json:"hangs"`
-	Clocks string `json:"clocks"`
+	Changed string `json:"changed"`
+	Clocks  string `json:"clocks"`
 }
 
 type wayStep struct {
@@ -162,6 +163,9 @@ func verdict(t *way) string {
 	b.WriteString(".\n")
 	if t.Hangs != nil {
 		fmt.Fprintf(&b, "It hangs at: %s\nWhy:         %s\nLook at:     %s\n", t.Hangs.Step, t.Hangs.Why, t.Hangs.Next)
+	}
+	if t.Changed != "" {
+		fmt.Fprintf(&b, "Changed:     %s\n", t.Changed)
 	}
 	if t.Clocks != "" {
 		fmt.Fprintf(&b, "Clocks:      %s\n", t.Clocks)
