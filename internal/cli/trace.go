@@ -88,7 +88,7 @@ func (c *client) trace(ctx context.Context, id string) (object, error) {
 		return nil, err
 	}
 	var answer object
-	_, err = s.Request(ctx, http.MethodGet, s.ServiceURL("ports", id, "trace"),
+	_, err = s.Request(ctx, http.MethodGet, s.ServiceURL("ports", id, "trace"), //nolint:bodyclose // read and closed by Request
 		&gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}, JSONResponse: &answer})
 	if err != nil {
 		return nil, fmt.Errorf("trace port %s: %w", id, err)
