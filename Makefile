@@ -56,7 +56,7 @@ bench:
 figures: build
 	@mkdir -p out
 	$(GO) test -run '^$$' -bench . -benchtime 2s -count 3 -timeout 60m $(BENCHES) >out/bench.txt || { cat out/bench.txt; exit 1; }
-	$(BIN) lab run --report out/lab.json
+	$(BIN) lab run --name figures --report out/lab.json
 	$(GO) run ./test/bench/figures -into docs/performance.md -lab out/lab.json out/bench.txt
 
 ## fuzz: every fuzz target for FUZZTIME each
