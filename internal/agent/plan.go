@@ -147,7 +147,7 @@ func (b *board) port(att *model.Attachment, a Assignment, owner map[string]strin
 	switch {
 	case !blocked && todo.Empty():
 		return nil, verdict
-	case mac != att.MAC && !clean(v):
+	case mac != att.MAC && !clean(v) && !onlyMAC(att, v, todo):
 		s := returnStep(v, att.PortID) // it carries somebody else's identity
 		return &s, verdict
 	case blocked:
@@ -166,6 +166,14 @@ func (b *board) port(att *model.Attachment, a Assignment, owner map[string]strin
 		s.Undo = eswitch.Change{VF: v.ID, Attrs: v.BaselineAttrs()}
 	}
 	return &s, verdict
+}
+
+// onlyMAC reports whether nothing but the MAC is not the port's: somebody has changed it,
+// and it is put back without taking the port through the baseline, off its VLAN.
+func onlyMAC(att *model.Attachment, v vf, todo eswitch.Attrs) bool {
+	todo.MAC = eswitch.Unset[string]()
+	trusted, _ := v.Attrs.Trust.Get()
+	return todo.Empty() && (att.Trust != nil || !trusted)
 }
 
 // carrier returns the VF that carries the MAC of att and has to lose it first.

@@ -473,3 +473,30 @@ func check(t *rapid.T, sw *switchtest.Switch, w World, p Plan, owner map[string]
 		}
 	}
 }
+
+// A MAC that somebody changed is put back at once: the port does not leave its VLAN for
+// that. With more than the MAC amiss, it is somebody else's identity.
+func TestPlanPutsAMACBackInPlace(t *testing.T) {
+	sw := switchtest.New(switchtest.Spec{PF: "eth6", Number: 1, VFs: 1})
+	a := attachment(0)
+	_, w := settle(t, sw, World{Desired: wish(a), Mappings: mapping})
+	for _, c := range []struct {
+		what  string
+		drift func(*eswitch.Attrs)
+		kind  Kind
+	}{
+		{"the MAC", func(x *eswitch.Attrs) { x.MAC = eswitch.Set("02:00:00:00:00:99") }, Program},
+		{"a MAC that nobody can tell", func(x *eswitch.Attrs) { x.MAC = eswitch.Unset[string]() }, Program},
+		{"MAC and VLAN", func(x *eswitch.Attrs) { x.MAC, x.VLAN = eswitch.Set("02:00:00:00:00:99"), eswitch.Set(7) }, Return},
+		{"MAC and a trust that is not the port's", func(x *eswitch.Attrs) { x.MAC, x.Trust = eswitch.Set("02:00:00:00:00:99"), eswitch.Set(true) }, Return},
+	} {
+		sw.Disturb(false, func(s *eswitch.State) { c.drift(&s.PFs[0].VFs[0].Attrs) })
+		w.Observed = sw.State()
+		p := Compute(w)
+		steps := slices.Concat(p.Returns, p.Programs)
+		if len(steps) != 1 || steps[0].Kind != c.kind {
+			t.Errorf("%s: %+v", c.what, steps)
+		}
+		_, w = settle(t, sw, w)
+	}
+}
