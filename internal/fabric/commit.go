@@ -72,6 +72,7 @@ func (s *session) commitBatch(all []model.PortReport) (failed []model.PortReport
 	if len(reports) == 0 {
 		return nil
 	}
+	s.heard(reports)
 	err := s.report(reports)
 	if err == nil {
 		s.settled(reports)
@@ -137,9 +138,10 @@ func (s *session) own(all []model.PortReport) []model.PortReport {
 	return out
 }
 
-// settled notes the host's last word on each port.
-func (s *session) settled(reports []model.PortReport) {
-	s.f.metrics.reports.WithLabelValues("committed").Add(float64(len(reports)))
+// heard notes the host's last word on each port. It is noted before it is committed: once
+// it is in the port's row, settle may look at the row, and must not hold an older word
+// against it.
+func (s *session) heard(reports []model.PortReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range reports {
@@ -147,6 +149,11 @@ func (s *session) settled(reports []model.PortReport) {
 			s.reported[r.PortID] = r
 		}
 	}
+}
+
+// settled counts what was committed.
+func (s *session) settled(reports []model.PortReport) {
+	s.f.metrics.reports.WithLabelValues("committed").Add(float64(len(reports)))
 }
 
 // settle takes note of what the host is asked for now, and looks whether the ports'

@@ -50,7 +50,7 @@ type session struct {
 
 	mu       sync.Mutex
 	current  map[string]int64            // port -> revision the host is asked for; nil = not known yet
-	reported map[string]model.PortReport // last word of the host that was committed
+	reported map[string]model.PortReport // last word of the host, committed or about to be
 	told     map[string]telling          // what was sent last of each port, and when
 	argued   map[string]int64            // port -> its revision_number when that word was last put forward again
 }

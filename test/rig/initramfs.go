@@ -139,7 +139,7 @@ $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro root
 $b mount -t tmpfs tmpfs /rw; $b mkdir -p /rw/u /rw/w
 $b mount -t overlay -o lowerdir=/ro,upperdir=/rw/u,workdir=/rw/w overlay /newroot
 for d in proc sys dev; do $b mount --move /$d /newroot/$d; done
-for d in run tmp; do $b mount -t tmpfs tmpfs /newroot/$d; done
+$b mount -t tmpfs tmpfs /newroot/run
 $b mkdir -p /newroot/vm /newroot/dev/pts /newroot/dev/shm /newroot/run/netns
 $b mount -t devpts devpts /newroot/dev/pts
 $b mount -t tmpfs tmpfs /newroot/dev/shm

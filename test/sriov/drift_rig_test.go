@@ -92,7 +92,7 @@ func TestRigNICThatIsTurnedUpsideDownConverges(t *testing.T) {
 	} {
 		c.do()
 		t.Logf("%s: as asked after %s", c.what, s.restored(t, p, 111).Round(time.Millisecond))
-		s.eventually(t, "the port is ACTIVE", func() bool { return s.show(t, p.ID).Status == "ACTIVE" })
+		s.active(t, p.ID)
 		if now := s.show(t, other.ID); now.Revision != other.Revision || now.Status != "ACTIVE" {
 			t.Errorf("%s: a port of the other PF went from revision %d to %d, %s", c.what, other.Revision, now.Revision, now.Status)
 		}

@@ -157,6 +157,17 @@ func (s *system) tell() {
 	fmt.Println(vfs)
 }
 
+// active waits until the API shows the port ACTIVE, and tells its way where it is not.
+func (s *system) active(t testing.TB, id string) {
+	t.Helper()
+	err := s.until("port is ACTIVE", time.Minute, func() bool { return s.show(t, id).Status == "ACTIVE" })
+	if err != nil {
+		trace, _ := s.try("trace", "port", id)
+		b, _ := os.ReadFile(filepath.Join(s.dir, "agent.log"))
+		t.Fatalf("%v\n%s\n%s", err, trace, b[max(0, len(b)-3000):])
+	}
+}
+
 // try runs the command line.
 func (s *system) try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
@@ -239,7 +250,7 @@ func (s *system) port(t testing.TB, network string, more ...string) port {
 	args := []string{"port", "create", fmt.Sprint("p", time.Now().UnixNano()), "--network", network, "--host", "compute1", "-o", "id"}
 	id := s.run(t, append(args, more...)...)
 	t.Cleanup(func() { s.run(t, "port", "delete", id) })
-	s.eventually(t, "port is ACTIVE", func() bool { return s.show(t, id).Status == "ACTIVE" })
+	s.active(t, id)
 	return s.show(t, id)
 }
 
