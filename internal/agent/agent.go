@@ -32,7 +32,8 @@ type Config struct {
 	StateFile        string // bbolt; created with its directory
 	VnicType         string // [eswitch] vnic_type, told to the controller; "" = not said
 	DHCP             bool   // announce a DHCP agent; needs WithDHCP
-	AvailabilityZone string // of the DHCP agent; "" = "nova"
+	L3               bool   // announce an L3 agent; needs WithRouters
+	AvailabilityZone string // of the DHCP and L3 agents; "" = "nova"
 	Version          string
 	AuditInterval    time.Duration // safety net; default 60 s
 	ReportInterval   time.Duration // between signs of life; 0 = as the controller says
@@ -71,6 +72,7 @@ type options struct {
 	log       *slog.Logger
 	reg       prometheus.Registerer
 	dhcp      func(FindVF) (DHCPServer, error)
+	routers   func(FindVF) (RouterServer, error)
 	connected func(error)
 	plugs     func(*bbolt.DB, Ports) (Plugs, error)
 }
@@ -106,6 +108,9 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 	if cfg.DHCP && o.dhcp == nil {
 		return errors.New("agent: DHCP is on, but there is no DHCP server")
 	}
+	if cfg.L3 && o.routers == nil {
+		return errors.New("agent: L3 is on, but there is no router server")
+	}
 	conf, err := clientTLS(cfg.TLS)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
@@ -134,12 +139,23 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 		if derr != nil {
 			return fmt.Errorf("agent: start the DHCP server: %w", derr)
 		}
-		w := &dhcpWorker{server: server, table: t, state: state, moved: lp.foundWake, log: o.log, written: s.networks}
+		w := &dhcpWorker{server: server, table: t, state: state, moved: lp.watchFound(), log: o.log, written: s.networks}
+		parts = append(parts, w.run)
+	}
+	if cfg.L3 {
+		server, rerr := o.routers(lp.find)
+		if rerr != nil {
+			return fmt.Errorf("agent: start the router server: %w", rerr)
+		}
+		w := &routerWorker{server: server, table: t, state: state, outbox: box, moved: lp.watchFound(), log: o.log, written: s.routers}
 		parts = append(parts, w.run)
 	}
 	l := &link{
 		host: cfg.Host, instance: instance(), version: cfg.Version, controllers: controllers, tls: conf,
-		roles: func() []model.Agent { return cfg.roles(lp.devices(), len(t.get().Networks)) },
+		roles: func() []model.Agent {
+			now := t.get()
+			return cfg.roles(lp.devices(), len(now.Networks), len(now.Routers))
+		},
 		table: t, outbox: box, log: o.log, metrics: m, connected: o.connected, report: cfg.ReportInterval,
 	}
 	parts = append(parts, l.run)

@@ -22,7 +22,7 @@ func (c *Config) validate() ([]controller, error) {
 	if c.StateFile == "" {
 		return nil, errors.New("a state file is needed")
 	}
-	if len(c.PhysicalDeviceMappings) == 0 && !c.DHCP {
+	if len(c.PhysicalDeviceMappings) == 0 && !c.DHCP && !c.L3 {
 		return nil, errors.New("no physical_device_mappings: there is nothing to do")
 	}
 	mapped := map[string]bool{}
@@ -66,7 +66,7 @@ func (c *Config) validate() ([]controller, error) {
 
 // roles are this host's rows in the agents list, as Neutron's agents describe
 // themselves.
-func (c *Config) roles(devices, networks int) []model.Agent {
+func (c *Config) roles(devices, networks, routers int) []model.Agent {
 	var out []model.Agent
 	if len(c.PhysicalDeviceMappings) > 0 {
 		conf := map[string]any{
@@ -84,6 +84,13 @@ func (c *Config) roles(devices, networks int) []model.Agent {
 			Type: model.AgentDHCP, Binary: model.BinaryDHCP, Topic: "dhcp_agent", Host: c.Host,
 			AvailabilityZone: cmp.Or(c.AvailabilityZone, "nova"),
 			Configurations:   map[string]any{"dhcp_driver": "neutrino", "networks": networks},
+		})
+	}
+	if c.L3 {
+		out = append(out, model.Agent{
+			Type: model.AgentL3, Binary: model.BinaryL3, Topic: "l3_agent", Host: c.Host,
+			AvailabilityZone: cmp.Or(c.AvailabilityZone, "nova"),
+			Configurations:   map[string]any{"agent_mode": "legacy", "handle_internal_only_routers": true, "routers": routers},
 		})
 	}
 	return out

@@ -184,12 +184,16 @@ func (l *link) hear(m *fabricv1.FromController) error {
 			there[a.GetPortId()] = true
 		}
 		l.outbox.retell(func(portID string) bool { return !there[portID] })
+		l.outbox.retellRouters(func(id string) bool {
+			return !slices.ContainsFunc(b.Snapshot.GetRouters(), func(r *fabricv1.Router) bool { return r.GetRouterId() == id })
+		})
 		return nil
 	case *fabricv1.FromController_Delta:
 		if err := l.table.delta(b.Delta); err != nil {
 			return err
 		}
 		l.outbox.retell(func(portID string) bool { return slices.Contains(b.Delta.GetRemovedPorts(), portID) })
+		l.outbox.retellRouters(func(id string) bool { return slices.Contains(b.Delta.GetRemovedRouters(), id) })
 		return nil
 	case *fabricv1.FromController_Ack:
 		l.outbox.ack(b.Ack.GetSeq())
@@ -210,13 +214,16 @@ func (l *link) talk(ctx context.Context, s stream, beat time.Duration, told []*f
 		case <-ctx.Done():
 			return nil
 		case <-l.outbox.ready:
-			seq, reports := l.outbox.take()
-			if len(reports) == 0 {
+			seq, reports, routers := l.outbox.take()
+			if len(reports)+len(routers) == 0 {
 				continue
 			}
 			m := &fabricv1.Reports{Seq: seq}
 			for i := range reports {
 				m.Reports = append(m.Reports, rpc.EncodeReport(&reports[i]))
+			}
+			for i := range routers {
+				m.Routers = append(m.Routers, rpc.EncodeRouterReport(&routers[i]))
 			}
 			if err := s.Send(&fabricv1.FromAgent{Message: &fabricv1.FromAgent_Reports{Reports: m}}); err != nil {
 				return fmt.Errorf("send reports: %w", err)

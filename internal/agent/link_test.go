@@ -32,7 +32,7 @@ func TestPortThatCameBackIsReportedAgain(t *testing.T) {
 	}
 	told := func() (ids []string) {
 		l.outbox.replace(reports) // what a pass over the same VFs says
-		seq, out := l.outbox.take()
+		seq, out, _ := l.outbox.take()
 		l.outbox.ack(seq)
 		for _, r := range out {
 			ids = append(ids, r.PortID)

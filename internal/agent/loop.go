@@ -51,7 +51,7 @@ type loop struct {
 	users      map[string]usage
 	mu         sync.Mutex
 	found      map[string]VF
-	foundWake  chan struct{} // capacity 1
+	foundWakes []chan struct{} // each of capacity 1; made before run
 	states     map[string]PortState
 	next       chan struct{} // closed, and made anew, when states change
 	deviceUsed atomic.Int64
@@ -63,7 +63,7 @@ func newLoop(cfg Config, sw eswitch.Switch, state *stateFile, s saved, t *table,
 		sw: sw, state: state, table: t, outbox: o, log: log, metrics: m,
 		written: maps.Clone(t.get().Attachments), holdings: s.holdings,
 		holds: map[eswitch.VFID]*hold{}, known: map[string]model.PortReport{}, carries: map[eswitch.VFID]string{},
-		found: map[string]VF{}, foundWake: make(chan struct{}, 1),
+		found:  map[string]VF{},
 		states: map[string]PortState{}, next: make(chan struct{}), users: map[string]usage{},
 	}
 	if l.assigned == nil {
@@ -197,7 +197,9 @@ func (l *loop) publish(p *pass, observed bool) {
 	l.found = found
 	l.mu.Unlock()
 	if changed {
-		wake(l.foundWake)
+		for _, c := range l.foundWakes {
+			wake(c)
+		}
 	}
 }
 
@@ -207,6 +209,14 @@ func (l *loop) find(portID string) (VF, bool) {
 	defer l.mu.Unlock()
 	v, ok := l.found[portID]
 	return v, ok
+}
+
+// watchFound returns a channel that wakes when find has new answers. It is to be called
+// before run.
+func (l *loop) watchFound() <-chan struct{} {
+	c := make(chan struct{}, 1)
+	l.foundWakes = append(l.foundWakes, c)
+	return c
 }
 
 // devices counts the VFs in use.

@@ -21,10 +21,13 @@ const (
 	MaxNetworks    = 4096
 	MaxHosts       = 65536 // DHCP hosts of one network
 	MaxReports     = 4096
+	MaxRouters     = 1024
 	MaxRoles       = 8
 	maxAllowed     = 1024
 	maxSubnets     = 256
-	maxPerHost     = 64 // addresses or options of one DHCP host
+	maxInterfaces  = 256  // of one router
+	maxFloating    = 4096 // floating IPs of one router
+	maxPerHost     = 64   // addresses or options of one DHCP host
 	maxText        = 4096
 	maxJSON        = 1 << 18
 )
