@@ -157,6 +157,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing
 ip link set lo up
+while :; do echo > /vm/alive; sleep 2; done &
 bash /vm/script
 echo $? > /vm/exit
 sync

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,13 +28,16 @@ type Machine struct {
 	// machines on one bridge are in one rack. "" = the NICs share a hub of their own.
 	Bridge string
 	// Share is a directory of this machine that is /vm in there, read-write. It holds
-	// what the script needs; files "script", "boot", "exit" and "initramfs" are the rig's.
+	// what the script needs; files "script", "boot", "exit", "alive", "monitor" and
+	// "initramfs" are the rig's.
 	Share string
 	// Script is run by bash in there, with Env ("NAME=value") in its environment. Its
 	// output goes to Output as it comes, line by line.
 	Script string
 	Env    []string
 	Output io.Writer
+
+	stillFor time.Duration // tests; 0 = the constant
 }
 
 // cpu of the machine: AMD's, with SVM, so that it has /dev/kvm. Without three features
@@ -45,6 +49,9 @@ const cpu = "max,erms=off,fsrm=off,la57=off"
 // the kernel else takes for one that does not work, and panics (no_timer_check).
 const kernelArgs = "console=ttyS0 panic=-1 quiet no_timer_check intel_iommu=on iommu=pt mitigations=off"
 
+// errEnded is why a machine is not watched any more.
+var errEnded = errors.New("the machine went down")
+
 // machines counts those of this process.
 var machines atomic.Uint32
 
@@ -54,7 +61,7 @@ var machines atomic.Uint32
 const maxMemory = 2048
 
 // Run boots the machine, runs the script and returns its exit code. When ctx ends the
-// machine is switched off.
+// machine is switched off; one that stands still is, too, and the error is ErrFrozen.
 func (m Machine) Run(ctx context.Context) (code int, err error) {
 	k, err := findKernel()
 	if err != nil {
@@ -84,6 +91,8 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	// have that thread and end it (prctl(2), PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	ctx, off := context.WithCancelCause(ctx)
+	defer off(nil)
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	cmd.ExtraFiles = taps
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -98,9 +107,17 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 		return 0, fmt.Errorf("start QEMU: %w", err)
 	}
 	closeAll(taps) // QEMU has them now
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if frozen := m.watch(ctx); frozen != nil {
+			off(frozen)
+		}
+	})
 	cerr := copyConsole(m.Output, console)
 	err = errors.Join(cmd.Wait(), cerr)
-	if ctx.Err() != nil {
+	off(errEnded) // the first cause stays
+	watching.Wait()
+	if !errors.Is(context.Cause(ctx), errEnded) {
 		return 0, fmt.Errorf("the machine was switched off: %w", context.Cause(ctx))
 	}
 	if err != nil {
@@ -118,8 +135,10 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 
 // prepare fills the shared directory.
 func (m Machine) prepare(k kernel) (initramfs string, err error) {
-	if err = os.Remove(filepath.Join(m.Share, "exit")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
+	for _, name := range []string{"exit", "alive"} {
+		if err = os.Remove(filepath.Join(m.Share, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
 	}
 	initramfs = filepath.Join(m.Share, "initramfs")
 	if err = writeInitramfs(k, initramfs); err != nil {
@@ -187,6 +206,7 @@ func (m Machine) args(k kernel, initramfs string, taps []*os.File, number uint32
 	args := []string{
 		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
 		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+		"-monitor", "unix:" + filepath.Join(m.Share, "monitor") + ",server=on,wait=off",
 		"-kernel", k.image, "-initrd", initramfs,
 		"-append", kernelArgs,
 		"-device", "intel-iommu,intremap=on,caching-mode=on",

@@ -65,9 +65,9 @@ func slot(t *testing.T, pf string, vf int) string {
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !f(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 	}
 }
@@ -146,6 +146,12 @@ func station(t *testing.T, pf string, vf int, mac, vlan, addr string) (space str
 	return space
 }
 
+// reach waits until an address answers: a link of a loaded machine takes seconds to come up.
+func reach(t *testing.T, space, addr string) {
+	t.Helper()
+	eventually(t, space+" reaches "+addr, func() bool { return answers(space, addr) })
+}
+
 func answers(space, addr string) bool {
 	return exec.Command("ip", "netns", "exec", space, "/bin/busybox", "ping", "-c", "3", "-W", "1", addr).Run() == nil
 }
@@ -190,13 +196,10 @@ func TestRigVFsOfOneVLANAnswerOthersDoNot(t *testing.T) {
 	station(t, pfs[0], 1, "02:00:00:00:00:11", "77", "10.77.0.2/24")
 	station(t, pfs[1], 0, "02:00:00:00:01:10", "77", "10.77.0.3/24")
 	other := station(t, pfs[0], 2, "02:00:00:00:00:12", "88", "10.77.0.4/24")
-	for addr, same := range map[string]bool{"10.77.0.2": true, "10.77.0.3": true, "10.77.0.4": false} {
-		if got := answers(a, addr); got != same {
-			t.Errorf("%s answers: %v, on the same VLAN: %v", addr, got, same)
-		}
-	}
-	if answers(other, "10.77.0.2") {
-		t.Error("VLAN 88 reaches VLAN 77")
+	reach(t, a, "10.77.0.2")
+	reach(t, a, "10.77.0.3")
+	if answers(a, "10.77.0.4") || answers(other, "10.77.0.2") {
+		t.Error("VLANs 77 and 88 reach each other")
 	}
 }
 
@@ -204,9 +207,7 @@ func TestRigVFDriverKeepsItsOldMACUntilItIsBoundAgain(t *testing.T) {
 	pf := nics(t)[0]
 	a := station(t, pf, 0, "02:00:00:00:00:10", "77", "10.77.0.1/24")
 	b := station(t, pf, 1, "02:00:00:00:00:11", "77", "10.77.0.2/24")
-	if !answers(b, "10.77.0.1") {
-		t.Fatal("no answer although all is as it should be")
-	}
+	reach(t, b, "10.77.0.1")
 	ip(t, "link", "set", pf, "vf", "1", "mac", "02:00:00:00:00:21")
 	out, err := exec.Command("ip", "-n", b, "-br", "link").Output()
 	if err != nil || !strings.Contains(string(out), "02:00:00:00:00:11") {
@@ -224,9 +225,7 @@ func TestRigVFDriverKeepsItsOldMACUntilItIsBoundAgain(t *testing.T) {
 	}
 	ip(t, "addr", "add", "10.77.0.5/24", "dev", dev)
 	ip(t, "link", "set", dev, "up")
-	if !answers(a, "10.77.0.5") {
-		t.Error("no answer although the driver has the new MAC")
-	}
+	reach(t, a, "10.77.0.5")
 }
 
 func TestRigGuestReachesTheVLANOfItsVF(t *testing.T) {

@@ -147,6 +147,7 @@ for n in 0 1; do
 	ip link set eth$n up
 	for try in 1 2 3 4 5 6; do udhcpc -i eth$n -s /lease -n -q -f -t 5 -T 2 && break; done
 done
-ping -c 3 -W 2 ` + ping + ` && echo guest: ping ok || echo guest: ping failed
+until ping -c 3 -W 2 ` + ping + `; do sleep 1; done
+echo guest: ping ok
 `
 }

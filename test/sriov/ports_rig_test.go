@@ -42,9 +42,7 @@ func TestRigPortsOfOneVLANTalkAndOthersDoNot(t *testing.T) {
 		}
 	}
 	ip(t, "-n", spaces[c.ID], "addr", "add", "10.1.0.200/24", "dev", "eth0")
-	if !ping(spaces[a.ID], b.Fixed[0].IP) {
-		t.Error("a port of the same VLAN does not answer")
-	}
+	s.eventually(t, "a port of the same VLAN answers", func() bool { return ping(spaces[a.ID], b.Fixed[0].IP) })
 	if ping(spaces[a.ID], "10.1.0.200") || ping(spaces[c.ID], b.Fixed[0].IP) {
 		t.Error("a port of another VLAN answers")
 	}

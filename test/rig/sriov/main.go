@@ -22,7 +22,7 @@ var packages = []string{
 	"test/rig", "internal/vfnl", "internal/pci", "internal/hostprep", "internal/eswitch/sriov", "internal/libvirt", "internal/plug", "test/sriov",
 }
 
-const deadline = 15 * time.Minute
+const deadline = 25 * time.Minute
 
 func main() {
 	bench := flag.Bool("bench", false, "run the benchmarks in place of the tests")
@@ -78,11 +78,18 @@ func all(ctx context.Context, bench bool, match, own string) (err error) {
 	}
 	fmt.Printf("=== built in %.1f s\n", time.Since(begun).Seconds())
 	t := &tally{to: os.Stdout}
-	code, err := rig.Machine{NICs: 2, Share: share, Script: script, Output: t}.Run(ctx)
-	if err != nil {
-		return errors.Join(err, t.verdict(0))
+	for again := 2; ; again-- {
+		code, err := rig.Machine{NICs: 2, Share: share, Script: t.left(script), Output: t}.Run(ctx)
+		if errors.Is(err, rig.ErrFrozen) && again > 0 {
+			fmt.Println("=== AGAIN:", err)
+			t.again()
+			continue
+		}
+		if err != nil {
+			return errors.Join(err, t.verdict(0))
+		}
+		return t.verdict(code)
 	}
-	return t.verdict(code)
 }
 
 // prepare builds what runs in the machine, and writes its script.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,5 +121,22 @@ FAIL	neutrino/b	600.000s
 	want := "failed: neutrino/b.TestHangs (it did not end)\nfailed: neutrino/c.TestWhenTheMachineGoesDown (it did not end)\n"
 	if end != want {
 		t.Errorf("%q, want %q", end, want)
+	}
+}
+
+func TestMachineThatStoodStillIsRunAgainWithWhatIsLeft(t *testing.T) {
+	y := &tally{to: io.Discard}
+	for line := range strings.Lines("=== PACKAGE neutrino/a\nok\tneutrino/a\t1.0s\n=== PACKAGE neutrino/b\n=== RUN   TestHangs\n") {
+		if _, err := y.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	y.again()
+	script := "set up\npackage neutrino/a x\npackage neutrino/b y\nexit\n"
+	if got := y.left(script); got != "set up\npackage neutrino/b y\nexit\n" {
+		t.Errorf("left: %q", got)
+	}
+	if err := y.verdict(0); err != nil {
+		t.Errorf("what will be run again has failed: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ type tally struct {
 	pkg             string
 	running         []string // begun in pkg and not ended
 	failed, skipped []string
+	done            map[string]bool // packages that ran to their end
 }
 
 var (
@@ -33,8 +34,10 @@ func (t *tally) Write(line []byte) (int, error) {
 		t.pkg = pkg
 	case word == "ok" && strings.HasPrefix(rest, t.pkg):
 		t.running = nil
+		t.end()
 	case word == "FAIL" && strings.HasPrefix(rest, t.pkg):
 		t.cutShort()
+		t.end()
 	}
 	if m := runLine.FindStringSubmatch(text); m != nil {
 		t.running = append(t.running, m[1])
@@ -50,6 +53,29 @@ func (t *tally) Write(line []byte) (int, error) {
 	}
 	return t.to.Write(line)
 }
+
+func (t *tally) end() {
+	if t.done == nil {
+		t.done = map[string]bool{}
+	}
+	t.done[t.pkg] = true
+}
+
+// left is a script without the packages that have run to their end.
+func (t *tally) left(script string) string {
+	var out strings.Builder
+	for line := range strings.Lines(script) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == "package" && t.done[words[1]] {
+			continue
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// again forgets what was running when the machine stood still: it will be run again. What
+// failed before that stays failed.
+func (t *tally) again() { t.running, t.pkg = nil, "" }
 
 // cutShort takes for failed what has begun and will not end any more: its package ran
 // out of time or crashed, or the machine went down.

@@ -1,0 +1,71 @@
+package rig
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ErrFrozen: the machine stood still, its processors with it. That is the emulator's doing
+// (seen once in some hundred runs, with a guest under the emulated SVM), and says nothing of
+// what ran in it: run it again.
+var ErrFrozen = errors.New("the emulated machine stood still")
+
+// stillFor is after how long without a sign of life a machine counts as frozen. It gives
+// one every two seconds while its script runs.
+const stillFor = 2 * time.Minute
+
+// watch returns ErrFrozen, with the state of the processors, when the machine has given no
+// sign of life for too long, and nil when ctx ends.
+func (m Machine) watch(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last, seen := time.Now(), time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if st, err := os.Stat(filepath.Join(m.Share, "alive")); err == nil && !st.ModTime().Equal(seen) {
+			last, seen = time.Now(), st.ModTime()
+		}
+		if still := time.Since(last); still > cmp.Or(m.stillFor, stillFor) {
+			return fmt.Errorf("%w for %s: %s", ErrFrozen, still.Round(time.Second), m.registers())
+		}
+	}
+}
+
+// registers asks QEMU for the instruction pointers of its processors, twice: whether they
+// move tells a machine that is stuck from one that is starved.
+func (m Machine) registers() string {
+	c, err := net.DialTimeout("unix", filepath.Join(m.Share, "monitor"), 5*time.Second)
+	if err != nil {
+		return "QEMU's monitor does not answer: " + err.Error()
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err = io.WriteString(c, "info registers -a\ninfo registers -a\ninfo status\n"); err != nil {
+		return err.Error()
+	}
+	var words []string
+	for lines := bufio.NewScanner(c); lines.Scan(); {
+		text := strings.TrimSpace(lines.Text())
+		if strings.HasPrefix(text, "CPU#") || strings.HasPrefix(text, "RIP=") {
+			words = append(words, text)
+		}
+		if strings.HasPrefix(text, "VM status:") {
+			words = append(words, text)
+			break
+		}
+	}
+	return strings.Join(words, "; ")
+}
