@@ -86,6 +86,17 @@ func isFabricAddress(v string) error {
 	return isHostPort(v)
 }
 
+// isController is what an agent may connect to.
+func isController(v string) error {
+	if err := isFabricAddress(strings.TrimPrefix(v, "https://")); err != nil {
+		return err
+	}
+	if strings.HasPrefix(v, "https://unix://") {
+		return errors.New("neither host:port nor unix:///path")
+	}
+	return nil
+}
+
 func isURL(v string) error {
 	if v == "" {
 		return nil

@@ -266,6 +266,8 @@ func TestCheck(t *testing.T) {
 		{"external type", "[ml2]\nexternal_network_type = gre", Controller, "not among"},
 		{"fabric without TLS", "[fabric]\nlisten = 127.0.0.1:1,0.0.0.0:2", Controller, "0.0.0.0:2 is not on this machine"},
 		{"fabric over unix", "[fabric]\ncontrollers = unix:///run/n.sock", Agents, ""},
+		{"fabric by URL", "[fabric]\ncontrollers = https://c:9695\ntls_cert_file = /c\ntls_key_file = /k\ntls_ca_file = /a", Agents, ""},
+		{"fabric by URL without TLS", "[fabric]\ncontrollers = https://c:9695", Agents, "tls_cert_file"},
 		{"fabric to nobody", "[fabric]\ncontrollers =", Agents, "must not be empty"},
 		{"excluded but not mapped", "[sriov_nic]\nexclude_devices = e1:0000:01:00.1", Agents, "e1 is not in physical_device_mappings"},
 	} {

@@ -59,9 +59,9 @@ func fabricOptions() []Option {
 			into:   func(c *Config) any { return &c.Fabric.Listen },
 		},
 		{
-			Name: Name{"fabric", "controllers"}, Kind: List, Default: "127.0.0.1:9695", Role: Agents, check: isFabricAddress,
+			Name: Name{"fabric", "controllers"}, Kind: List, Default: "127.0.0.1:9695", Role: Agents, check: isController,
 			Sample: "controller1:9695,controller2:9695",
-			Help:   "Controllers an agent may connect to, tried in this order: host:port or unix:///path.",
+			Help:   "Controllers an agent may connect to, tried in this order: host:port, https://host:port or unix:///path. Off this machine it is TLS either way.",
 			into:   func(c *Config) any { return &c.Fabric.Controllers },
 		},
 		{

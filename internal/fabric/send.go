@@ -27,7 +27,7 @@ func (s *session) send() error {
 	}
 	s.host.sent = nil // until it is known what the agent holds
 	d := &fabricv1.Delta{BaseRevision: v.revision}
-	ports, networks := s.derivePorts(v, d), s.deriveNetworks(v, d)
+	ports, networks, routers := s.derivePorts(v, d), s.deriveNetworks(v, d), s.deriveRouters(v, d)
 	if resume {
 		err = s.writeDelta(v, d)
 	} else {
@@ -59,6 +59,13 @@ func (s *session) send() error {
 			networks = s.deriveNetworks(v, d)
 		case <-networks.ripe:
 			networks = s.deriveNetworks(v, d)
+		case <-routers.changed:
+			if routers.hold() {
+				continue
+			}
+			routers = s.deriveRouters(v, d)
+		case <-routers.ripe:
+			routers = s.deriveRouters(v, d)
 		}
 		s.host.sent = nil
 		err = s.writeDelta(v, d)

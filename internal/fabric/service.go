@@ -25,6 +25,10 @@ type plane interface {
 	Attachments(host string) ([]*model.Attachment, <-chan struct{})
 	DHCPNetworks(agentID string) ([]*model.DHCPNetwork, <-chan struct{})
 	Port(id string) (*model.Port, bool)
+	ReportRouters(ctx context.Context, host string, r []model.RouterReport) error
+	RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan struct{})
+	// RouterSettled reports whether a report would change nothing.
+	RouterSettled(host string, r model.RouterReport) bool
 }
 
 // servicePlane is the real one.
@@ -60,4 +64,16 @@ func (p servicePlane) DHCPNetworks(agentID string) ([]*model.DHCPNetwork, <-chan
 
 func (p servicePlane) Port(id string) (*model.Port, bool) {
 	return p.svc.Tables().Ports.Get(p.svc.DB().Snapshot(), id)
+}
+
+func (p servicePlane) ReportRouters(ctx context.Context, host string, r []model.RouterReport) error {
+	return p.svc.ReportRouters(ctx, host, r)
+}
+
+func (p servicePlane) RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan struct{}) {
+	return p.svc.RouterSpecs(p.svc.DB().Snapshot(), agentID)
+}
+
+func (p servicePlane) RouterSettled(host string, r model.RouterReport) bool {
+	return p.svc.RouterSettled(host, r)
 }

@@ -47,12 +47,17 @@ type session struct {
 
 	agents []agentRow // of the beater, after run has brought them up
 	dhcp   string     // id of the DHCP agent, or ""
+	l3     string     // id of the L3 agent, or ""
 
 	mu       sync.Mutex
 	current  map[string]int64            // port -> revision the host is asked for; nil = not known yet
 	reported map[string]model.PortReport // last word of the host, committed or about to be
 	told     map[string]telling          // what was sent last of each port, and when
 	argued   map[string]int64            // port -> its revision_number when that word was last put forward again
+
+	routers      map[string]bool               // which the host is asked for; nil = not known yet
+	routerSaid   map[string]model.RouterReport // last word of the host, committed or about to be
+	routersAsked chan struct{}                 // closed once routers is known
 }
 
 // telling is an attachment that went out to the host.
@@ -72,6 +77,7 @@ func newSession(ctx context.Context, f *Fabric, p peer, st serverStream, h rpc.H
 		log:  f.log.With("host", h.Host),
 		gone: make(chan struct{}), inbox: newInbox(), beats: make(chan []model.Agent, 1), tell: make(chan struct{}, 1), asked: make(chan struct{}),
 		reported: map[string]model.PortReport{}, argued: map[string]int64{}, told: map[string]telling{},
+		routerSaid: map[string]model.RouterReport{}, routersAsked: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s
@@ -169,6 +175,11 @@ func (s *session) hear(m *fabricv1.FromAgent) error {
 		for i := range reports {
 			reports[i].Moments.Heard = now
 		}
+		routers, err := rpc.DecodeRouterReports(b.Reports)
+		if err != nil {
+			return err
+		}
+		s.inbox.addRouters(false, routers)
 		s.inbox.add(b.Reports.GetSeq(), reports)
 	case *fabricv1.FromAgent_Heartbeat:
 		roles, err := rpc.DecodeRoles(s.name, b.Heartbeat.GetRoles())
@@ -200,15 +211,18 @@ func (s *session) bringUp() error {
 		}
 		s.host.lease = l
 	}
-	s.agents, s.dhcp = nil, ""
+	s.agents, s.dhcp, s.l3 = nil, "", ""
 	for _, role := range s.hello.Roles {
 		a, err := s.f.plane.AgentUp(ctx, role, s.host.lease)
 		if err != nil {
 			return fmt.Errorf("%s: %w", role.Type, err)
 		}
 		s.agents = append(s.agents, agentRow{a.ID, role})
-		if role.Type == model.AgentDHCP {
+		switch role.Type {
+		case model.AgentDHCP:
 			s.dhcp = a.ID
+		case model.AgentL3:
+			s.l3 = a.ID
 		}
 	}
 	return nil
@@ -256,7 +270,7 @@ func (s *session) renew(roles []model.Agent) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.role.Type, err)
 		}
-		if a.ID != row.id && row.role.Type == model.AgentDHCP {
+		if a.ID != row.id && (row.role.Type == model.AgentDHCP || row.role.Type == model.AgentL3) {
 			return fmt.Errorf("%s: it has become agent %s: %w", row.role.Type, a.ID, errReplaced)
 		}
 		row.id = a.ID

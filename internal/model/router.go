@@ -59,6 +59,7 @@ type FloatingIP struct {
 	PortID            string     `json:"port_id,omitempty"` // the instance's; "" = not associated
 	FixedIP           netip.Addr `json:"fixed_ip_address"`  // the zero Addr while not associated
 	RouterID          string     `json:"router_id,omitempty"`
+	SubnetID          string     `json:"fixed_subnet_id,omitempty"` // of FixedIP
 	Status            string     `json:"status"`
 }
 
@@ -72,7 +73,11 @@ func (f *FloatingIP) Clone() *FloatingIP {
 // RouterBinding says which L3 agent carries a router.
 type RouterBinding struct {
 	RouterID string `json:"router_id"`
-	AgentID  string `json:"agent_id"`
+	// AgentID is "" for a router that an operator took off its agent: it stays off until the
+	// next change of its ports, or until somebody schedules it.
+	AgentID string `json:"agent_id"`
+	// Reason is what the agent says when the router is not carried out as it is asked for.
+	Reason string `json:"reason,omitempty"`
 }
 
 // RouterSpec is what a host is asked to carry out for one router. Its ports are Attachments
@@ -80,7 +85,7 @@ type RouterBinding struct {
 // the controller.
 type RouterSpec struct {
 	RouterID   string         `json:"router_id"`
-	Revision   int64          `json:"revision"` // changes with the content
+	Revision   int64          `json:"revision"` // changes with the content, except with Metadata
 	Interfaces []RouterPort   `json:"interfaces,omitempty"`
 	Gateway    *RouterPort    `json:"gateway,omitempty"`
 	EnableSNAT bool           `json:"enable_snat"`

@@ -25,6 +25,7 @@ type Options struct {
 	MaxDNSNameservers int // 5
 	MaxHostRoutes     int // 20
 	MaxAddressPairs   int // 10
+	MaxRoutes         int // of a router: 30
 
 	DHCPAgentsPerNetwork int    // 1
 	DNSDomain            string // "openstacklocal."
@@ -78,6 +79,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxDNSNameservers, 5)
 	set(&o.MaxHostRoutes, 20)
 	set(&o.MaxAddressPairs, 10)
+	set(&o.MaxRoutes, 30)
 	set(&o.DHCPAgentsPerNetwork, 1)
 	set(&o.DNSDomain, "openstacklocal.")
 	set(&o.AvailabilityZone, "nova")
