@@ -38,7 +38,7 @@ func (s *Service) setGateway(a *attempt, who model.Actor, r *model.Router, info 
 	if err := s.clearGateway(a, r); err != nil {
 		return err
 	}
-	if err := s.checkOverlap(a, r.ID, subnets); err != nil {
+	if err := s.checkOverlap(a, r.ID, "", subnets); err != nil {
 		return err
 	}
 	p := &model.Port{
@@ -74,6 +74,15 @@ func (s *Service) moveGateway(a *attempt, r *model.Router, fixed []model.FixedIP
 		if sub, known := s.t.Subnets.Get(a.snap, f.SubnetID); known && !hasAddressOn(p, sub.ID) && routeNeeds(r, sub.CIDR) {
 			return fault.RouterInterfaceInUseByRoute(r.ID, sub.ID)
 		}
+	}
+	var added []*model.Subnet
+	for _, f := range p.FixedIPs {
+		if sub, known := s.t.Subnets.Get(a.snap, f.SubnetID); known && !hasAddressOn(old, sub.ID) {
+			added = append(added, sub) // it may be younger than the gateway
+		}
+	}
+	if err := s.checkOverlap(a, r.ID, p.ID, added); err != nil {
+		return err
 	}
 	for _, one := range r.Routes {
 		for _, f := range p.FixedIPs {

@@ -92,7 +92,7 @@ func (s *Service) attachSubnet(a *attempt, who model.Actor, r *model.Router, sub
 		return nil, fault.BadRequest("router",
 			"IPv6 subnet %s configured to receive RAs from an external router cannot be added to Neutron Router.", sub.ID)
 	}
-	if err := s.checkOverlap(a, r.ID, []*model.Subnet{sub}); err != nil {
+	if err := s.checkOverlap(a, r.ID, "", []*model.Subnet{sub}); err != nil {
 		return nil, err
 	}
 	fixed := model.FixedIP{SubnetID: sub.ID, IP: sub.GatewayIP}
@@ -208,7 +208,7 @@ func (s *Service) interfaceSubnets(a *attempt, r *model.Router, p *model.Port) (
 			v4++
 		}
 	}
-	if err := s.checkOverlap(a, r.ID, subnets); err != nil {
+	if err := s.checkOverlap(a, r.ID, "", subnets); err != nil {
 		return nil, err
 	}
 	if v4 > 1 {

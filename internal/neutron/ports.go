@@ -189,7 +189,7 @@ func (s *Service) DeletePort(ctx context.Context, who model.Actor, id string, if
 			return err
 		}
 		a := s.begin(tx)
-		if s.serves(a, p) {
+		if s.isService(a, p) {
 			return fault.ServicePortInUse(id, p.DeviceOwner)
 		}
 		s.removePort(a, id)

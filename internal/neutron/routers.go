@@ -253,11 +253,14 @@ func routeNeeds(r *model.Router, over netip.Prefix) bool {
 	return slices.ContainsFunc(r.Routes, func(one model.Route) bool { return over.Contains(one.NextHop) })
 }
 
-// checkOverlap refuses subnets that overlap one the router is on already. Of its gateway's
-// network every subnet counts.
-func (s *Service) checkOverlap(a *attempt, router string, added []*model.Subnet) error {
+// checkOverlap refuses subnets that overlap one the router is on already, but for a port.
+// Of its gateway's network every subnet counts.
+func (s *Service) checkOverlap(a *attempt, router, except string, added []*model.Subnet) error {
 	have := make(map[string]*model.Subnet)
 	for _, p := range s.attached(a, router) {
+		if p.ID == except {
+			continue
+		}
 		if p.DeviceOwner == model.OwnerRouterGateway {
 			for _, sub := range s.subnetsOf(a, p.NetworkID) {
 				have[sub.ID] = sub

@@ -8,15 +8,7 @@ import (
 // Ports of routers and floating IPs come and go with them: the port API leaves alone what
 // they rest on.
 
-// serves reports whether a port is a router's or a floating IP's that is there. One without
-// an address is a leftover.
-func (s *Service) serves(a *attempt, p *model.Port) bool {
-	if len(p.FixedIPs) == 0 {
-		return false
-	}
-	return s.isService(a, p)
-}
-
+// isService reports whether a port is a router's or a floating IP's that is there.
 func (s *Service) isService(a *attempt, p *model.Port) bool {
 	var ok bool
 	switch {
