@@ -30,7 +30,10 @@ func (s *Service) setGateway(a *attempt, who model.Actor, r *model.Router, info 
 			}
 		}
 	}
-	snat := info.EnableSNAT == nil || *info.EnableSNAT
+	snat := !s.o.NoSNAT
+	if info.EnableSNAT != nil {
+		snat = *info.EnableSNAT
+	}
 	if r.Gateway != nil && r.Gateway.NetworkID == n.ID {
 		r.Gateway.EnableSNAT = snat
 		return s.moveGateway(a, r, info.FixedIPs)
