@@ -179,11 +179,10 @@ func (p *fakePlane) ReportRouters(_ context.Context, _ string, reports []model.R
 	return nil
 }
 
-func (p *fakePlane) RouterSettled(_ string, r model.RouterReport) bool {
+func (p *fakePlane) RouterSettled(_ *model.RouterSpec, r model.RouterReport) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	want := p.routers[r.RouterID]
-	return want == nil || want.Revision != r.Revision || p.router[r.RouterID] == r
+	return p.router[r.RouterID] == r
 }
 
 func (p *fakePlane) wantRouter(t *testing.T, want model.RouterReport) {

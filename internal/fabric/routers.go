@@ -87,7 +87,7 @@ func (s *session) settleRouters(list []*model.RouterSpec, refused []model.Router
 	again := refused
 	for _, r := range list {
 		current[r.RouterID] = true
-		if said, ok := s.routerSaid[r.RouterID]; ok && said.Revision == r.Revision && !s.f.plane.RouterSettled(s.name, said) {
+		if said, ok := s.routerSaid[r.RouterID]; ok && said.Revision == r.Revision && !s.f.plane.RouterSettled(r, said) {
 			again = append(again, said)
 		}
 	}

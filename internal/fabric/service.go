@@ -27,8 +27,8 @@ type plane interface {
 	Port(id string) (*model.Port, bool)
 	ReportRouters(ctx context.Context, host string, r []model.RouterReport) error
 	RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan struct{})
-	// RouterSettled reports whether a report would change nothing.
-	RouterSettled(host string, r model.RouterReport) bool
+	// RouterSettled reports whether a report of a router as spec has it would change nothing.
+	RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool
 }
 
 // servicePlane is the real one.
@@ -74,6 +74,6 @@ func (p servicePlane) RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan s
 	return p.svc.RouterSpecs(p.svc.DB().Snapshot(), agentID)
 }
 
-func (p servicePlane) RouterSettled(host string, r model.RouterReport) bool {
-	return p.svc.RouterSettled(host, r)
+func (p servicePlane) RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool {
+	return p.svc.RouterSettled(spec, r)
 }

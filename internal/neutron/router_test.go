@@ -429,7 +429,7 @@ func TestRouterScheduler(t *testing.T) {
 		t.Errorf("status %s by a stale or foreign report", s)
 	}
 	report("net1")
-	if s := r.getFloating(f.ID).Status; s != model.StatusActive || !r.s.RouterSettled("net1", said) {
+	if s := r.getFloating(f.ID).Status; s != model.StatusActive || !r.s.RouterSettled(specs[0], said) {
 		t.Errorf("status %s", s)
 	}
 	said.Up, said.Reason = false, "no nftables"

@@ -14,7 +14,7 @@ import (
 // for any more, is ignored.
 func (s *Service) ReportRouters(ctx context.Context, host string, reports []model.RouterReport) error {
 	for _, r := range reports {
-		if s.RouterSettled(host, r) {
+		if spec := s.specOn(s.db.Snapshot(), host, r.RouterID); spec == nil || spec.Revision != r.Revision || s.RouterSettled(spec, r) {
 			continue
 		}
 		err := s.update(ctx, "recording the report of router "+r.RouterID+" by host "+host, func(tx *store.Tx) error {
@@ -28,17 +28,11 @@ func (s *Service) ReportRouters(ctx context.Context, host string, reports []mode
 	return nil
 }
 
-// RouterSettled reports whether a report would change nothing.
-func (s *Service) RouterSettled(host string, r model.RouterReport) bool {
+// RouterSettled reports whether a report of a router as spec has it would change nothing.
+func (s *Service) RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool {
 	snap := s.db.Snapshot()
-	spec, b := s.specOn(snap, host, r.RouterID)
-	if spec == nil || spec.Revision != r.Revision {
-		return true
-	}
-	if b.Reason != reportReason(r) {
-		return false
-	}
-	return len(s.unsettled(snap, spec, r)) == 0
+	b, ok := s.t.RouterBindings.Get(snap, r.RouterID)
+	return !ok || b.Reason == reportReason(r) && len(s.unsettled(snap, spec, r)) == 0
 }
 
 func reportReason(r model.RouterReport) string {
@@ -48,17 +42,17 @@ func reportReason(r model.RouterReport) string {
 	return r.Reason
 }
 
-// specOn is what a host is asked for one router, in the view.
-func (s *Service) specOn(snap store.Snapshot, host, router string) (*model.RouterSpec, *model.RouterBinding) {
+// specOn is what a host is asked for one router, in the view and without metadata.
+func (s *Service) specOn(snap store.Snapshot, host, router string) *model.RouterSpec {
 	b, ok := s.t.RouterBindings.Get(snap, router)
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	if agent, known := s.t.Agents.Get(snap, b.AgentID); !known || agent.Host != host {
-		return nil, nil
+		return nil
 	}
-	w := &watched{s: s, snap: snap, networks: make(map[string]*watchedNetwork)}
-	return w.router(router, host), b
+	w := &watched{s: s, snap: snap, networks: make(map[string]*watchedNetwork), bare: true}
+	return w.router(router, host)
 }
 
 // unsettled are the floating IPs of a spec whose status is not as the report has it.
@@ -82,7 +76,7 @@ func floatingStatus(r model.RouterReport) string {
 // reportRouter applies a report. That each floating IP still is what the spec of this
 // revision says is compared with its row.
 func (s *Service) reportRouter(tx *store.Tx, host string, r model.RouterReport) {
-	spec, _ := s.specOn(tx.Snapshot(), host, r.RouterID)
+	spec := s.specOn(tx.Snapshot(), host, r.RouterID)
 	if spec == nil || spec.Revision != r.Revision {
 		return
 	}

@@ -17,6 +17,7 @@ type watched struct {
 	snap     store.Snapshot
 	channels []<-chan struct{}
 	networks map[string]*watchedNetwork
+	bare     bool // without metadata
 }
 
 // watchedNetwork is a network as routers see it.
@@ -92,7 +93,9 @@ func (w *watched) router(id, host string) *model.RouterSpec {
 		case !served:
 		case p.DeviceOwner == model.OwnerRouterInterface:
 			spec.Interfaces = append(spec.Interfaces, rp)
-			w.metadata(spec, rp)
+			if !w.bare {
+				w.metadata(spec, rp)
+			}
 		case r.Gateway != nil && r.Gateway.PortID == p.ID:
 			spec.Gateway, spec.EnableSNAT = &rp, r.Gateway.EnableSNAT
 		}
