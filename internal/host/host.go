@@ -49,6 +49,14 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithConnection(func(err error) { health.Set("connected", err) }),
 		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw}).start),
 	}
+	br, err := openBridges(cfg, o.Log)
+	if err != nil {
+		return err
+	}
+	if br != nil {
+		defer br.Close()
+		opts = append(opts, agent.WithBridges(br))
+	}
 	if cfg.DHCP.Enabled {
 		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
 		defer d.close()
@@ -70,6 +78,8 @@ func agentConfig(cfg *config.Config, version string) agent.Config {
 		ExcludeDevices:         cfg.SRIOVNIC.ExcludeDevices,
 		StateFile:              cfg.Agent.StateFile,
 		VnicType:               cfg.Eswitch.VnicType,
+		BridgeMappings:         cfg.Bridges(),
+		DatapathType:           cfg.OVS.Datapath,
 		DHCP:                   cfg.DHCP.Enabled,
 		AvailabilityZone:       cfg.Agent.AvailabilityZone,
 		Version:                version,

@@ -8,7 +8,8 @@ const (
 	AgentOpenVSwitch = "Open vSwitch agent"
 	AgentDHCP        = "DHCP agent"
 
-	BinaryNICSwitch = "neutron-sriov-nic-agent"
+	BinaryNICSwitch   = "neutron-sriov-nic-agent"
+	BinaryOpenVSwitch = "neutron-openvswitch-agent"
 	BinaryDHCP      = "neutron-dhcp-agent"
 )
 

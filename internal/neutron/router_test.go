@@ -424,7 +424,9 @@ func TestRouterScheduler(t *testing.T) {
 
 	// The host's word makes the floating IP ACTIVE; a word of something else does not.
 	said := model.RouterReport{RouterID: rt.ID, Revision: specs[0].Revision + 1, Up: true}
-	report := func(host string) { must[struct{}](t)(struct{}{}, r.s.ReportRouters(ctx, host, []model.RouterReport{said})) }
+	report := func(host string) {
+		must[struct{}](t)(struct{}{}, r.s.ReportRouters(ctx, host, []model.RouterReport{said}))
+	}
 	report("net1")
 	said.Revision--
 	report("net2")
