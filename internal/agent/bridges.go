@@ -115,6 +115,7 @@ func (w *bridgeWorker) round(ctx context.Context) time.Duration {
 		}
 	}
 	w.publish(want, reports, ports)
+	w.release(want)
 	if err == nil && len(bad) == 0 {
 		w.fails = 0
 		return w.audit
@@ -124,6 +125,23 @@ func (w *bridgeWorker) round(ctx context.Context) time.Duration {
 		w.log.Warn("Open vSwitch is not as asked", "ports", len(want), "error", err, "tries", w.fails)
 	}
 	return backoff(w.fails, firstRetry, lastRetry)
+}
+
+// release has unplugged what is plugged for ports that are not to be here any more.
+func (w *bridgeWorker) release(want map[string]*model.Attachment) {
+	if w.plugs == nil {
+		return
+	}
+	var gone []string
+	for name, p := range w.plugs.Plugged() {
+		if p.Bridge && want[p.PortID] == nil {
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) > 0 {
+		slices.Sort(gone)
+		w.plugs.Release(gone)
+	}
 }
 
 func sorted(want map[string]*model.Attachment) []*model.Attachment {

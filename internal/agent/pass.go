@@ -107,7 +107,12 @@ func (p *pass) compute(ctx context.Context, state eswitch.State) Plan {
 	if p.plugs == nil {
 		return Compute(w)
 	}
-	w.Plugged = p.plugs.Plugged()
+	w.Plugged = map[string]Plugged{}
+	for slot, held := range p.plugs.Plugged() {
+		if !held.Bridge {
+			w.Plugged[slot] = held
+		}
+	}
 	for {
 		plan := Compute(w)
 		news := false

@@ -14,10 +14,10 @@ import (
 // Plugs is the host's plug engine as the loop sees it. Its methods are safe for
 // concurrent use and answer at once, but for User.
 type Plugs interface {
-	// Plugged lists what is plugged, or about to be, by PCI slot. The map is not changed
-	// once returned.
+	// Plugged lists what is plugged, or about to be, by PCI slot; ports of bridges by the name
+	// of their interface. The map is not changed once returned.
 	Plugged() map[string]Plugged
-	// Release has VFs unplugged whose ports are gone. It returns at once; the engine
+	// Release has VFs, and interfaces of bridges, unplugged whose ports are gone. It returns at once; the engine
 	// tries until it is done, and says Changed.
 	Release(slots []string)
 	// User says in words which process, namespace or device uses a VF; "" = none.

@@ -36,6 +36,13 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		return err
 	}
 	defer sw.Close()
+	br, err := openBridges(cfg, o.Log)
+	if err != nil {
+		return err
+	}
+	if br != nil {
+		defer br.Close()
+	}
 
 	reg := serve.Registry()
 	health := serve.NewHealth("connected")
@@ -47,14 +54,9 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
 		agent.WithConnection(func(err error) { health.Set("connected", err) }),
-		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw}).start),
-	}
-	br, err := openBridges(cfg, o.Log)
-	if err != nil {
-		return err
+		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw, br: br}).start),
 	}
 	if br != nil {
-		defer br.Close()
 		opts = append(opts, agent.WithBridges(br))
 	}
 	if cfg.DHCP.Enabled {

@@ -10,7 +10,7 @@ const (
 
 	BinaryNICSwitch   = "neutron-sriov-nic-agent"
 	BinaryOpenVSwitch = "neutron-openvswitch-agent"
-	BinaryDHCP      = "neutron-dhcp-agent"
+	BinaryDHCP        = "neutron-dhcp-agent"
 )
 
 // Agent is one role of one host. (Type, Host) is unique.
