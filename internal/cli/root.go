@@ -74,7 +74,8 @@ func New(d Daemons) *cobra.Command {
 	asDaemon(agent, "agent", d.Agent, roleAgent)
 	root.AddCommand(
 		controllerCommand(d.Controller), agent,
-		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o), quotaCommand(c, o),
+		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o),
+		routerCommand(c, o), floatingCommand(c, o), quotaCommand(c, o),
 		vifCommand(o), vfCommand(o), hostCommand(o), traceCommand(c, o),
 		configCommand(o), versionCommand(o), manCommand(),
 	)

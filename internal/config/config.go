@@ -53,6 +53,8 @@ type Default struct {
 	MaxDNSNameservers     int
 	MaxSubnetHostRoutes   int
 	MaxAllowedAddressPair int
+	MaxRoutes             int
+	EnableSNATByDefault   bool
 	PaginationMaxLimit    int           // rows; 0 = no limit
 	DHCPLeaseDuration     time.Duration // 0 = infinite
 	DHCPAgentsPerNetwork  int
@@ -164,6 +166,8 @@ type Quotas struct {
 	Port              int
 	SecurityGroup     int
 	SecurityGroupRule int
+	Router            int
+	FloatingIP        int
 }
 
 // Limits returns the quotas by the resource's singular API name.
@@ -174,6 +178,8 @@ func (q Quotas) Limits() map[string]int {
 		"port":                q.Port,
 		"security_group":      q.SecurityGroup,
 		"security_group_rule": q.SecurityGroupRule,
+		"router":              q.Router,
+		"floatingip":          q.FloatingIP,
 		"subnetpool":          q.Default,
 	}
 }

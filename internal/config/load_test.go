@@ -146,7 +146,7 @@ func TestInstallGuideFiles(t *testing.T) {
 	})
 	check("quotas", c.Quotas.Limits(), map[string]int{
 		"network": 100, "subnet": 100, "port": -1,
-		"security_group": 10, "security_group_rule": 100, "subnetpool": -1,
+		"security_group": 10, "security_group_rule": 100, "router": 10, "floatingip": 50, "subnetpool": -1,
 	})
 	var b strings.Builder
 	for _, u := range c.Unacted() {

@@ -25,7 +25,7 @@ func knownServer() []Option {
 		builtIn  = "the controller is one built-in plug-in"
 		serving  = "the HTTP server needs no such tuning"
 		logging  = "logs are structured: see debug, use_json, log_file, log_dir"
-		routing  = "neutrino has no routers yet"
+		routing  = "a router is on one agent, which a built-in scheduler chooses; none is distributed"
 		nova     = "Nova is not notified yet"
 		always   = "always so in neutrino"
 		schedule = "DHCP agents are chosen by load among those alive"
@@ -52,7 +52,7 @@ func knownServer() []Option {
 			allow_automatic_dhcp_failover enable_services_on_agents_with_admin_state_down rpc_resources_processing_step`),
 		known(def, routing, `dvr_base_mac router_distributed enable_dvr host_dvr_for_dhcp router_scheduler_driver
 			router_auto_schedule allow_automatic_l3agent_failover l3_ha max_l3_agents_per_router min_l3_agents_per_router
-			l3_ha_net_cidr l3_ha_network_type l3_ha_network_physical_name max_routes enable_snat_by_default
+			l3_ha_net_cidr l3_ha_network_type l3_ha_network_physical_name
 			allowed_conntrack_helpers loadbalancer_pool_scheduler_driver allow_automatic_lbaas_agent_failover`),
 		known(def, nova, `notify_nova_on_port_status_changes notify_nova_on_port_data_changes send_events_interval nova_url
 			nova_region_name nova_admin_username nova_admin_tenant_id nova_admin_tenant_name nova_admin_password!
@@ -64,8 +64,8 @@ func knownServer() []Option {
 			min_pool_size max_pool_size max_retries retry_interval max_overflow connection_debug connection_trace pool_timeout
 			use_db_reconnect db_retry_interval db_inc_retry_interval db_max_retry_interval db_max_retries connection_parameters
 			synchronous_commit use_tpool asyncio_connection! asyncio_slave_connection!`),
-		known("quotas", "quotas are one built-in driver; routers do not exist yet", `quota_driver quota_items track_quota_usage
-			quota_router quota_floatingip quota_rbac_policy quota_vip quota_pool quota_member quota_health_monitor quota_subnetpool
+		known("quotas", "quotas are one built-in driver; what they name does not exist here", `quota_driver quota_items track_quota_usage
+			quota_rbac_policy quota_vip quota_pool quota_member quota_health_monitor quota_subnetpool
 			quota_firewall quota_firewall_policy quota_firewall_rule quota_network_gateway quota_packet_filter quota_trunk
 			quota_segment quota_route quota_router_route quota_loadbalancer quota_listener quota_healthmonitor`),
 	)
@@ -78,7 +78,7 @@ func knownAgents() []Option {
 		noOVS   = "ports go into the bridges of bridge_mappings directly; there is no integration bridge and no tunnel"
 		helper  = "neutrino speaks to the kernel itself and starts no helpers"
 		dnsmasq = "DHCP is served by the agent itself, without dnsmasq"
-		routing = "neutrino has no routers yet"
+		routing = "a router is on one agent, which a built-in scheduler chooses; none is distributed"
 	)
 	return slices.Concat(
 		known("agent", events, "polling_interval minimize_polling ovsdb_monitor_respawn_interval veth_mtu"),

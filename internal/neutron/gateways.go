@@ -1,6 +1,9 @@
 package neutron
 
 import (
+	"maps"
+	"net/netip"
+
 	"neutrino/internal/fault"
 	"neutrino/internal/ipam"
 	"neutrino/internal/model"
@@ -27,12 +30,12 @@ func (s *Service) setGateway(a *attempt, who model.Actor, r *model.Router, info 
 			}
 		}
 	}
-	snat := info.EnableSNAT == nil || *info.EnableSNAT
+	snat := !s.o.NoSNAT
+	if info.EnableSNAT != nil {
+		snat = *info.EnableSNAT
+	}
 	if r.Gateway != nil && r.Gateway.NetworkID == n.ID {
 		r.Gateway.EnableSNAT = snat
-		if info.FixedIPs == nil {
-			return nil
-		}
 		return s.moveGateway(a, r, info.FixedIPs)
 	}
 	if err := s.clearGateway(a, r); err != nil {
@@ -44,7 +47,7 @@ func (s *Service) setGateway(a *attempt, who model.Actor, r *model.Router, info 
 	p := &model.Port{
 		NetworkID: n.ID, FixedIPs: info.FixedIPs, DeviceID: r.ID, DeviceOwner: model.OwnerRouterGateway,
 	}
-	if err := s.makeRouterPort(a, n, p, newID(), info.FixedIPs != nil); err != nil {
+	if err := s.makeRouterPort(a, n, p, newID(), len(info.FixedIPs) > 0); err != nil {
 		return err
 	}
 	a.take(claimWayOut, n.ID+"/"+r.ID, r.ID)
@@ -58,6 +61,9 @@ func (s *Service) moveGateway(a *attempt, r *model.Router, fixed []model.FixedIP
 	old, ok := s.t.Ports.Read(a.Tx, r.Gateway.PortID)
 	if !ok || !s.restOn(a, r.Gateway.NetworkID) {
 		return fault.PortNotFound(r.Gateway.PortID)
+	}
+	if !asksForMore(old.FixedIPs, fixed) {
+		return nil
 	}
 	chosen, err := ipam.ChooseAddresses(ipam.Request{
 		NetworkID: old.NetworkID, MAC: old.MAC, DeviceOwner: old.DeviceOwner, Fixed: fixed, Given: true, Current: old.FixedIPs,
@@ -98,6 +104,29 @@ func (s *Service) moveGateway(a *attempt, r *model.Router, fixed []model.FixedIP
 	s.t.Ports.Put(a.Tx, p)
 	s.bump(&r.Meta) // the router shows its gateway's addresses
 	return nil
+}
+
+// asksForMore is Neutron's test of whether external_fixed_ips ask for a change: other
+// subnets, or other addresses. How many per subnet does not count.
+func asksForMore(have, asked []model.FixedIP) bool {
+	if len(asked) == 0 {
+		return false
+	}
+	sets := func(list []model.FixedIP) (subnets map[string]bool, addresses map[netip.Addr]bool) {
+		subnets, addresses = make(map[string]bool), make(map[netip.Addr]bool)
+		for _, f := range list {
+			if f.SubnetID != "" {
+				subnets[f.SubnetID] = true
+			}
+			if f.IP.IsValid() {
+				addresses[f.IP] = true
+			}
+		}
+		return subnets, addresses
+	}
+	haveSubnets, haveAddresses := sets(have)
+	subnets, addresses := sets(asked)
+	return !maps.Equal(haveSubnets, subnets) || !maps.Equal(haveAddresses, addresses)
 }
 
 // clearGateway takes the router's gateway away, unless floating IPs or routes need it.

@@ -34,14 +34,14 @@ func (s *Service) AddInterface(ctx context.Context, who model.Actor, router, sub
 			return fault.RouterNotFound(router)
 		}
 		r := old.Clone()
-		var err error
+		var attachErr error
 		if portID != "" {
-			out, err = s.attachPort(a, who, r, portID)
+			out, attachErr = s.attachPort(a, who, r, portID)
 		} else {
-			out, err = s.attachSubnet(a, who, r, subnetID, id)
+			out, attachErr = s.attachSubnet(a, who, r, subnetID, id)
 		}
-		if err != nil {
-			return err
+		if attachErr != nil {
+			return attachErr
 		}
 		s.bump(&r.Meta)
 		s.t.Routers.Put(tx, r)

@@ -92,11 +92,6 @@ func (r *rig) getFloating(id string) *model.FloatingIP {
 	return f
 }
 
-func (r *rig) getRouter(id string) *model.Router {
-	x, _ := r.tab.Routers.Get(r.db.Snapshot(), id)
-	return x
-}
-
 func TestRouterLife(t *testing.T) {
 	r := newRig(t, neutron.Options{})
 	ext := r.external("203.0.113.0/24")

@@ -16,7 +16,7 @@ import (
 // Without a NetworkID the router is to have no gateway.
 type GatewayInfo struct {
 	NetworkID  string
-	EnableSNAT *bool           // nil = Neutron's default: true
+	EnableSNAT *bool           // nil = as Options.NoSNAT has it
 	FixedIPs   []model.FixedIP // nil = any, or those that the gateway has
 }
 

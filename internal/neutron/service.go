@@ -22,10 +22,11 @@ type Options struct {
 	DefaultQuotas     map[string]int // over Neutron's defaults; -1 = no limit
 	AgentDownTime     time.Duration  // 75 s; heartbeats are written at a third of it
 	Clock             func() time.Time
-	MaxDNSNameservers int // 5
-	MaxHostRoutes     int // 20
-	MaxAddressPairs   int // 10
-	MaxRoutes         int // of a router: 30
+	MaxDNSNameservers int  // 5
+	MaxHostRoutes     int  // 20
+	MaxAddressPairs   int  // 10
+	MaxRoutes         int  // of a router: 30
+	NoSNAT            bool // where a request does not say: SNAT
 
 	DHCPAgentsPerNetwork int    // 1
 	DNSDomain            string // "openstacklocal."
