@@ -28,11 +28,15 @@ type Config struct {
 	// PhysicalDeviceMappings: physical network -> names of its PFs.
 	PhysicalDeviceMappings map[string][]string
 	// ExcludeDevices: PF name -> PCI slots of VFs that are not the agent's business.
-	ExcludeDevices   map[string][]string
-	StateFile        string // bbolt; created with its directory
-	VnicType         string // [eswitch] vnic_type, told to the controller; "" = not said
-	DHCP             bool   // announce a DHCP agent; needs WithDHCP
-	L3               bool   // announce an L3 agent; needs WithRouters
+	ExcludeDevices map[string][]string
+	StateFile      string // bbolt; created with its directory
+	VnicType       string // [eswitch] vnic_type, told to the controller; "" = not said
+	DHCP           bool   // announce a DHCP agent; needs WithDHCP
+	L3             bool   // announce an L3 agent; needs WithRouters
+	// BridgeMappings: physical network -> its Open vSwitch bridge. They announce an Open vSwitch
+	// agent; need WithBridges.
+	BridgeMappings   map[string]string
+	DatapathType     string // of those bridges: system, netdev
 	AvailabilityZone string // of the DHCP and L3 agents; "" = "nova"
 	Version          string
 	AuditInterval    time.Duration // safety net; default 60 s
@@ -74,6 +78,8 @@ type options struct {
 	dhcp      func(FindVF) (DHCPServer, error)
 	routers   func(FindVF) (RouterServer, error)
 	connected func(error)
+	bridges   Bridges
+	filters   Filters
 	plugs     func(*bbolt.DB, Ports) (Plugs, error)
 }
 
@@ -108,6 +114,9 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 	if cfg.DHCP && o.dhcp == nil {
 		return errors.New("agent: DHCP is on, but there is no DHCP server")
 	}
+	if len(cfg.BridgeMappings) > 0 && o.bridges == nil {
+		return errors.New("agent: bridges are mapped, but there is no Open vSwitch")
+	}
 	if cfg.L3 && o.routers == nil {
 		return errors.New("agent: L3 is on, but there is no router server")
 	}
@@ -133,6 +142,10 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 			return fmt.Errorf("agent: start the plug engine: %w", err)
 		}
 		parts = append(parts, lp.plugs.Run)
+	}
+	if len(cfg.BridgeMappings) > 0 {
+		w := newBridgeWorker(o.bridges, o.filters, lp)
+		parts = append(parts, w.run)
 	}
 	if cfg.DHCP {
 		server, derr := o.dhcp(lp.find)

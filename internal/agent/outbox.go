@@ -13,7 +13,8 @@ import (
 // committed it. It never holds more than one of each, so it is bounded by what the host has.
 type outbox struct {
 	mu      sync.Mutex
-	items   shelf[model.PortReport]   // by port
+	items   shelf[model.PortReport]   // by port, of those on VFs
+	bridged shelf[model.PortReport]   // by port, of those on bridges
 	routers shelf[model.RouterReport] // by router
 	seq     uint64
 	ready   chan struct{} // capacity 1: something may be to send
@@ -30,7 +31,7 @@ type letter[R comparable] struct {
 
 func newOutbox() *outbox {
 	return &outbox{
-		items: shelf[model.PortReport]{}, routers: shelf[model.RouterReport]{}, ready: make(chan struct{}, 1),
+		items: shelf[model.PortReport]{}, bridged: shelf[model.PortReport]{}, routers: shelf[model.RouterReport]{}, ready: make(chan struct{}, 1),
 	}
 }
 
@@ -40,6 +41,15 @@ func (o *outbox) replace(reports map[string]model.PortReport) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.items.replace(reports) {
+		wake(o.ready)
+	}
+}
+
+// replaceBridged does the same for ports on bridges.
+func (o *outbox) replaceBridged(reports map[string]model.PortReport) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.bridged.replace(reports) {
 		wake(o.ready)
 	}
 }
@@ -74,7 +84,9 @@ func (s shelf[R]) replace(reports map[string]R) (news bool) {
 func (o *outbox) retell(gone func(portID string) bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	maps.DeleteFunc(o.items, func(id string, _ *letter[model.PortReport]) bool { return gone(id) })
+	for _, ports := range []shelf[model.PortReport]{o.items, o.bridged} {
+		maps.DeleteFunc(ports, func(id string, _ *letter[model.PortReport]) bool { return gone(id) })
+	}
 }
 
 // retellRouters does the same for routers.
@@ -90,8 +102,9 @@ func (o *outbox) restart() {
 	defer o.mu.Unlock()
 	o.seq = 0
 	o.items.restart()
+	o.bridged.restart()
 	o.routers.restart()
-	if len(o.items)+len(o.routers) > 0 {
+	if len(o.items)+len(o.bridged)+len(o.routers) > 0 {
 		wake(o.ready)
 	}
 }
@@ -106,9 +119,11 @@ func (s shelf[R]) restart() {
 func (o *outbox) take() (seq uint64, ports []model.PortReport, routers []model.RouterReport) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	ports, morePorts := o.items.take(o.seq + 1)
-	routers, moreRouters := o.routers.take(o.seq + 1)
-	if morePorts || moreRouters {
+	ports, morePorts := o.items.take(o.seq+1, rpc.MaxReports)
+	bridged, moreBridged := o.bridged.take(o.seq+1, rpc.MaxReports-len(ports))
+	ports = append(ports, bridged...)
+	routers, moreRouters := o.routers.take(o.seq+1, rpc.MaxReports)
+	if morePorts || moreBridged || moreRouters {
 		wake(o.ready)
 	}
 	if len(ports)+len(routers) == 0 {
@@ -118,14 +133,14 @@ func (o *outbox) take() (seq uint64, ports []model.PortReport, routers []model.R
 	return o.seq, ports, routers
 }
 
-// take marks and returns what was not sent; more says that there is more of it.
-func (s shelf[R]) take(seq uint64) (out []R, more bool) {
+// take marks and returns what was not sent, most of it; more says that there is more of it.
+func (s shelf[R]) take(seq uint64, most int) (out []R, more bool) {
 	for _, id := range slices.Sorted(maps.Keys(s)) {
 		l := s[id]
 		if l.sent != 0 || l.acked {
 			continue
 		}
-		if len(out) == rpc.MaxReports {
+		if len(out) == most {
 			return out, true
 		}
 		l.sent = seq
@@ -139,6 +154,7 @@ func (o *outbox) ack(seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.items.ack(seq)
+	o.bridged.ack(seq)
 	o.routers.ack(seq)
 }
 
@@ -154,7 +170,7 @@ func (s shelf[R]) ack(seq uint64) {
 func (o *outbox) pending() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.items.pending() + o.routers.pending()
+	return o.items.pending() + o.bridged.pending() + o.routers.pending()
 }
 
 func (s shelf[R]) pending() int {

@@ -48,6 +48,7 @@ type table struct {
 	ports    chan struct{} // capacity 1: attachments changed
 	networks chan struct{} // capacity 1: networks changed
 	routers  chan struct{} // capacity 1: routers changed
+	bridged  chan struct{} // capacity 1: attachments changed, for the bridges
 }
 
 func newTable(s saved) *table {
@@ -57,6 +58,7 @@ func newTable(s saved) *table {
 			refused: map[string]refused{}, refusedRouters: map[string]refused{}, arrived: map[string]model.Moment{},
 		},
 		ports: make(chan struct{}, 1), networks: make(chan struct{}, 1), routers: make(chan struct{}, 1),
+		bridged: make(chan struct{}, 1),
 	}
 	if t.view.Attachments == nil {
 		t.view.Attachments = map[string]*model.Attachment{}
@@ -250,6 +252,18 @@ func (t *table) publish(next Desired, epoch string, revision uint64) {
 	wake(t.ports)
 	wake(t.networks)
 	wake(t.routers)
+	wake(t.bridged)
+}
+
+// of lists the attachments of one kind.
+func (d *Desired) of(kind string) map[string]*model.Attachment {
+	out := make(map[string]*model.Attachment, len(d.Attachments))
+	for id, a := range d.Attachments {
+		if a.Kind == kind {
+			out[id] = a
+		}
+	}
+	return out
 }
 
 // networkList is the view's networks in a stable order.

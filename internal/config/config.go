@@ -21,6 +21,7 @@ type Config struct {
 	SRIOVNIC      SRIOVNIC
 	SRIOVDriver   Prohibit // [sriov_driver]
 	OVSDriver     Prohibit // [ovs_driver]
+	OVS           OVS
 	Agent         Agent
 	SecurityGroup SecurityGroup
 	Quotas        Quotas
@@ -122,6 +123,15 @@ type Eswitch struct {
 type SRIOVNIC struct {
 	PhysicalDeviceMappings map[string][]string // physical network -> PF netdevs
 	ExcludeDevices         map[string][]string // PF netdev -> PCI addresses of VFs
+}
+
+// OVS is [ovs].
+type OVS struct {
+	BridgeMappings map[string][]string // physical network -> its bridge; Check sees that it has one
+	BridgeUplinks  map[string][]string // bridge -> its netdev, likewise
+	Connection     string
+	Datapath       string // system, netdev
+	TLS            TLS    // towards an ssl: Connection
 }
 
 // Prohibit is [sriov_driver] and [ovs_driver].
@@ -273,6 +283,17 @@ func (c *Config) DeviceMappings() map[string][]string {
 		}
 	}
 	return all
+}
+
+// Bridges is physical network -> Open vSwitch bridge.
+func (c *Config) Bridges() map[string]string {
+	out := map[string]string{}
+	for network, names := range c.OVS.BridgeMappings {
+		for _, n := range names {
+			out[network] = n
+		}
+	}
+	return out
 }
 
 // LeaseTime is how long a DHCP lease lasts; 0 = for ever.

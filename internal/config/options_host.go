@@ -19,6 +19,40 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.Eswitch.PhysicalInterfaceMappings },
 		},
 		{
+			Name: Name{"ovs", "bridge_mappings"}, Kind: Mappings, Role: Agents, Sample: "default:br-eth6", check: isDevice,
+			Help: "Open vSwitch bridge of each physical network: physical_network:bridge. Bridges that are missing are made. " +
+				"Ports go into them directly, as access ports of their network's VLAN; there is no br-int.",
+			into: func(c *Config) any { return &c.OVS.BridgeMappings },
+		},
+		{
+			Name: Name{"ovs", "bridge_uplinks"}, Kind: Mappings, Role: Agents, Sample: "br-eth6:eth6", check: isDevice,
+			Help: "NIC that is the uplink of each mapped bridge: bridge:netdev. It becomes a trunk of the bridge. One that has an address of " +
+				"the host's is refused. Bridges that are not named keep the uplink they have.",
+			into: func(c *Config) any { return &c.OVS.BridgeUplinks },
+		},
+		{
+			Name: Name{"ovs", "ovsdb_connection"}, Default: "unix:/run/openvswitch/db.sock", Role: Agents, check: isOVSDB,
+			Help: "Open vSwitch's database: unix:/path, ssl:host:port, or tcp:host:port on loopback.",
+			into: func(c *Config) any { return &c.OVS.Connection },
+		},
+		{
+			Name: Name{"ovs", "datapath_type"}, Default: "system", Choices: []string{"system", "netdev"}, Role: Agents,
+			Help: "Datapath of bridges that are made: the kernel's, or netdev for a machine without the openvswitch module.",
+			into: func(c *Config) any { return &c.OVS.Datapath },
+		},
+		{
+			Name: Name{"ovs", "ssl_cert_file"}, Role: Agents, Help: "Certificate (PEM) for an ssl: database.",
+			into: func(c *Config) any { return &c.OVS.TLS.CertFile },
+		},
+		{
+			Name: Name{"ovs", "ssl_key_file"}, Role: Agents, Help: "Its private key (PEM).",
+			into: func(c *Config) any { return &c.OVS.TLS.KeyFile },
+		},
+		{
+			Name: Name{"ovs", "ssl_ca_cert_file"}, Role: Agents, Help: "CA (PEM) that signed the database's certificate.",
+			into: func(c *Config) any { return &c.OVS.TLS.CAFile },
+		},
+		{
 			Name: Name{"agent", "availability_zone"}, Default: "nova", Role: Agents,
 			Help: "Availability zone the agent reports.",
 			into: func(c *Config) any { return &c.Agent.AvailabilityZone },

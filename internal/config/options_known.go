@@ -75,7 +75,7 @@ func knownAgents() []Option {
 	const (
 		events  = "the agent acts on events, not by polling"
 		stream  = "agents speak to the controller over [fabric]"
-		noOVS   = "neutrino does not drive Open vSwitch yet"
+		noOVS   = "ports go into the bridges of bridge_mappings directly; there is no integration bridge and no tunnel"
 		helper  = "neutrino speaks to the kernel itself and starts no helpers"
 		dnsmasq = "DHCP is served by the agent itself, without dnsmasq"
 		routing = "a router is on one agent, which a built-in scheduler chooses; none is distributed"
@@ -100,12 +100,12 @@ func knownAgents() []Option {
 		known("of", "there is no eswitchd", "start_of_agent of_agent_mappings"),
 		known("securitygroup", "ports on VFs are not filtered, as in Neutron", `firewall_driver enable_ipset
 			permitted_ethertypes`),
-		known("ovs", noOVS, `integration_bridge tunnel_bridge int_peer_patch_port tun_peer_patch_port local_ip bridge_mappings
+		known("ovs", noOVS, `integration_bridge tunnel_bridge int_peer_patch_port tun_peer_patch_port local_ip
 			resource_provider_bandwidths resource_provider_hypervisors resource_provider_packet_processing_without_direction
 			resource_provider_packet_processing_with_direction resource_provider_default_hypervisor
-			resource_provider_inventory_defaults resource_provider_packet_processing_inventory_defaults datapath_type
+			resource_provider_inventory_defaults resource_provider_packet_processing_inventory_defaults
 			vhostuser_socket_dir of_listen_address of_listen_port of_connect_timeout of_request_timeout of_inactivity_probe
-			openflow_processed_per_port ovsdb_connection ssl_key_file ssl_cert_file ssl_ca_cert_file ovsdb_debug ovsdb_timeout
+			openflow_processed_per_port ovsdb_debug ovsdb_timeout
 			bridge_mac_table_size igmp_snooping_enable igmp_flood igmp_flood_reports igmp_flood_unregistered qos_meter_bandwidth
 			tenant_network_type network_vlan_ranges tunnel_id_ranges enable_tunneling tunnel_type tunnel_types use_veth_interconnection
 			ovsdb_interface of_interface dont_fragment disable_packet_marking`),

@@ -136,6 +136,9 @@ func (p *place) giveBack(home netns.NsHandle, homeNL *netlink.Handle, l netlink.
 			return fail("restore MTU", err)
 		}
 	}
+	if mark.bridged() {
+		return p.giveBackBridged(home, homeNL, l, mark)
+	}
 	name := mark.netdev
 	if _, err := homeNL.LinkByName(name); err == nil {
 		name = fmt.Sprintf("vfdhcp%d", l.Attrs().Index) // somebody took the name meanwhile
@@ -154,6 +157,22 @@ func (p *place) giveBack(home netns.NsHandle, homeNL *netlink.Handle, l netlink.
 	}
 	if err := homeNL.LinkSetAlias(back, ""); err != nil {
 		return fail("remove mark", err)
+	}
+	return nil
+}
+
+// giveBackBridged moves an interface of Open vSwitch to the host's namespace. One that Open
+// vSwitch has taken away meanwhile needs no moving.
+func (p *place) giveBackBridged(home netns.NsHandle, homeNL *netlink.Handle, l netlink.Link, mark vfMark) error {
+	err := p.nl.LinkSetNsFd(l, int(home))
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("return %s from %s: %w", mark.netdev, p.name, err)
+	}
+	if back, err := homeNL.LinkByName(mark.netdev); err == nil {
+		_ = homeNL.LinkSetAlias(back, "") // it may be on its way out
 	}
 	return nil
 }
@@ -195,6 +214,9 @@ func (p *place) configure(l netlink.Link, n *model.DHCPNetwork) (netlink.Link, e
 	}
 	a := l.Attrs()
 	name := linkName(n.PortID)
+	if m, ok := parseVFMark(a.Alias); ok && m.bridged() {
+		name = a.Name
+	}
 	if a.Name != name || !bytes.Equal(a.HardwareAddr, mac) {
 		if err := p.nl.LinkSetDown(l); err != nil {
 			return nil, fail("set down", err)

@@ -36,6 +36,13 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		return err
 	}
 	defer sw.Close()
+	br, err := openBridges(cfg, o.Log)
+	if err != nil {
+		return err
+	}
+	if br != nil {
+		defer br.Close()
+	}
 
 	reg := serve.Registry()
 	health := serve.NewHealth("connected")
@@ -47,7 +54,10 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
 		agent.WithConnection(func(err error) { health.Set("connected", err) }),
-		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw}).start),
+		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw, br: br}).start),
+	}
+	if br != nil {
+		opts = append(opts, agent.WithBridges(br))
 	}
 	if cfg.DHCP.Enabled {
 		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
@@ -70,6 +80,8 @@ func agentConfig(cfg *config.Config, version string) agent.Config {
 		ExcludeDevices:         cfg.SRIOVNIC.ExcludeDevices,
 		StateFile:              cfg.Agent.StateFile,
 		VnicType:               cfg.Eswitch.VnicType,
+		BridgeMappings:         cfg.Bridges(),
+		DatapathType:           cfg.OVS.Datapath,
 		DHCP:                   cfg.DHCP.Enabled,
 		AvailabilityZone:       cfg.Agent.AvailabilityZone,
 		Version:                version,

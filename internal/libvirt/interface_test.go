@@ -80,7 +80,7 @@ func TestInterfacesThatMakeNoSenseAreRefused(t *testing.T) {
 		`"../ens1"`:           {macvtap, func(i *Interface) { i.Netdev = "../ens1" }},
 		`"sixteencharacter"`:  {macvtap, func(i *Interface) { i.Netdev = "sixteencharacter" }},
 		"managed":             {macvtap, func(i *Interface) { i.Managed = true }},
-		"neither hostdev nor": {direct, func(i *Interface) { i.Kind = "" }},
+		"none of hostdev": {direct, func(i *Interface) { i.Kind = "" }},
 	} {
 		i.change(&i.of)
 		text, err := i.of.XML()

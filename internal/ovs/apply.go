@@ -27,9 +27,9 @@ func (s *Switch) Set(ctx context.Context, ports []Port) (map[string]Status, erro
 		if b.Uplink == "" || v.hasPort(b.Name, b.Uplink) {
 			continue
 		}
-		if err := s.o.MayTake(b.Uplink); err != nil {
-			blocked[b.Uplink] = err
-			refused = errors.Join(refused, fmt.Errorf("make %s the uplink of %s: %w", b.Uplink, b.Name, err))
+		if no := s.o.MayTake(b.Uplink); no != nil {
+			blocked[b.Uplink] = no
+			refused = errors.Join(refused, fmt.Errorf("make %s the uplink of %s: %w", b.Uplink, b.Name, no))
 		}
 	}
 	changes, status := compute(v, s.o.Bridges, s.o.Datapath, ports, blocked)
@@ -40,7 +40,7 @@ func (s *Switch) Set(ctx context.Context, ports []Port) (map[string]Status, erro
 	for _, c := range changes {
 		s.o.Log.Debug("step", "do", c.describe)
 	}
-	if err := s.commit(ctx, db, v, changes); err != nil {
+	if err = s.commit(ctx, db, v, changes); err != nil {
 		return status, errors.Join(refused, err)
 	}
 	// Read back: the monitor's word on the transaction comes before its reply (RFC 7047,

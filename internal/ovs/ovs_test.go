@@ -96,15 +96,15 @@ func (r *rack) station(p Port, addr string) string {
 	r.t.Helper()
 	ns := r.Netns + "-" + Name(p.ID)
 	r.Run("ip", "netns", "add", ns)
-	r.t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
+	r.t.Cleanup(func() { r.Run("ip", "netns", "del", ns) })
 	r.Run("ip", "-n", r.Netns, "link", "set", Name(p.ID), "netns", ns)
 	r.Run("ip", "-n", ns, "addr", "add", addr, "dev", Name(p.ID))
 	r.Run("ip", "-n", ns, "link", "set", Name(p.ID), "up")
 	return ns
 }
 
-func pings(ns, addr string) bool {
-	return exec.Command("ip", "netns", "exec", ns, "busybox", "ping", "-c", "2", "-W", "1", addr).Run() == nil
+func (r *rack) pings(ns, addr string) bool {
+	return r.Try("ip", "netns", "exec", ns, "busybox", "ping", "-c", "2", "-W", "1", addr) == nil
 }
 
 func TestPortsOfOneVLANTalkOthersDoNot(t *testing.T) {
@@ -117,14 +117,14 @@ func TestPortsOfOneVLANTalkOthersDoNot(t *testing.T) {
 	na := r.station(a, "10.0.0.1/24")
 	r.station(b, "10.0.0.2/24")
 	nc := r.station(c, "10.0.0.3/24")
-	eventually(t, "ports of VLAN 101 talk", func() bool { return pings(na, "10.0.0.2") })
-	if pings(na, "10.0.0.3") || pings(nc, "10.0.0.2") {
+	eventually(t, "ports of VLAN 101 talk", func() bool { return r.pings(na, "10.0.0.2") })
+	if r.pings(na, "10.0.0.3") || r.pings(nc, "10.0.0.2") {
 		t.Error("VLANs 101 and 102 reach each other")
 	}
 	// A move to another VLAN is one column, and takes effect.
 	c.VLAN = 101
 	r.settle(a, b, c)
-	eventually(t, "the moved port talks", func() bool { return pings(na, "10.0.0.3") })
+	eventually(t, "the moved port talks", func() bool { return r.pings(na, "10.0.0.3") })
 }
 
 func TestPortIsOwnedTransientAndGoesWhenItIsNotWanted(t *testing.T) {
@@ -191,8 +191,12 @@ func TestSomebodysChangeIsPutRight(t *testing.T) {
 	r.settle(p)
 	before := r.Dump()
 	for _, disturb := range [][]string{
-		{"set", "Port", Name(p.ID), "tag=5"}, {"clear", "Port", Name(p.ID), "tag"}, {"del-port", Name(p.ID)},
-		{"remove", "Port", Name(p.ID), "other_config", "transient"}, {"set", "Port", "eth6", "tag=9"}, {"del-br", br},
+		{"set", "Port", Name(p.ID), "tag=5"},
+		{"clear", "Port", Name(p.ID), "tag"},
+		{"del-port", Name(p.ID)},
+		{"remove", "Port", Name(p.ID), "other_config", "transient"},
+		{"set", "Port", "eth6", "tag=9"},
+		{"del-br", br},
 	} {
 		for drained := false; !drained; {
 			select {

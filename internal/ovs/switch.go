@@ -130,11 +130,6 @@ func Open(o Options) (*Switch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open Open vSwitch: %w", err)
 	}
-	quiet := logr.Discard()
-	opts := []client.Option{client.WithEndpoint(o.Endpoint), client.WithLogger(&quiet)}
-	if strings.HasPrefix(o.Endpoint, "ssl:") {
-		opts = append(opts, client.WithTLSConfig(o.TLS))
-	}
 	s := &Switch{o: o, schema: schema, events: make(chan struct{}, 1), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
@@ -274,7 +269,7 @@ func CheckEndpoint(e string) error {
 			return fmt.Errorf("%q: %s: is followed by host:port", e, scheme)
 		}
 		if ip := net.ParseIP(host); scheme == "tcp" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return fmt.Errorf("%q: without TLS only a database on loopback is spoken to; use ssl:", e)
+			return fmt.Errorf("%q: without TLS only a database on loopback is spoken to; write ssl:host:port", e)
 		}
 		if _, err = url.Parse(e); err != nil {
 			return fmt.Errorf("%q: %w", e, err)
@@ -302,6 +297,19 @@ func checkBridges(bridges []Bridge) error {
 
 // Bridges returns the mapped bridges.
 func (s *Switch) Bridges() []Bridge { return slices.Clone(s.o.Bridges) }
+
+// There says which of the mapped bridges exist.
+func (s *Switch) There() map[string]bool {
+	out := map[string]bool{}
+	v, _, err := s.view()
+	if err != nil {
+		return out
+	}
+	for _, b := range s.o.Bridges {
+		_, out[b.Name] = v.bridges[b.Name]
+	}
+	return out
+}
 
 // Capabilities are the datapath and interface types that this Open vSwitch has.
 func (s *Switch) Capabilities() (datapaths, interfaces []string) {

@@ -35,6 +35,17 @@ type Devices interface {
 	User(ctx context.Context, slot string) (string, error)
 }
 
+// Bridges is what the engine asks of Open vSwitch. Every call may be repeated.
+type Bridges interface {
+	// Add makes the VIF's interface in its bridge, with the port's VLAN, and waits for the
+	// netdev in the host's namespace.
+	Add(ctx context.Context, v VIF) error
+	// Remove takes it away, wherever its netdev is.
+	Remove(ctx context.Context, v VIF) error
+	// Interface is the name of the interface of a port.
+	Interface(portID string) string
+}
+
 // Domains is what the engine asks of libvirt.
 type Domains interface {
 	// Find returns the UUID of a domain.

@@ -49,7 +49,11 @@ func enter() error {
 
 // sh runs a shell script in the rack's namespace.
 func sh(script string) (string, error) {
-	out, err := exec.Command("/bin/bash", "-c", script).CombinedOutput()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command(bash, "-c", script).CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("%s: %w: %s", script, err, out)
 	}

@@ -1,6 +1,3 @@
-// Package ovstest runs an Open vSwitch of a test's own: its database, its daemon and its
-// network namespace are nobody else's. It has the userspace datapath, so that it needs no
-// kernel module.
 package ovstest
 
 import (
@@ -75,6 +72,9 @@ func (i *Instance) Run(name string, args ...string) string {
 	}
 	return strings.TrimSpace(string(out))
 }
+
+// Try runs a program and says whether it failed.
+func (i *Instance) Try(name string, args ...string) error { return i.command(name, args...).Run() }
 
 func (i *Instance) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)

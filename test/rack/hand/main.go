@@ -1,6 +1,3 @@
-// Package main is the rack's hand in a machine: it runs the commands that the test asks
-// for, as root. It listens on the management network of a namespace that only the test and
-// its machines are in.
 package main
 
 import (
@@ -28,13 +25,18 @@ type outcome struct {
 func main() {
 	listen := flag.String("listen", "", "host:port")
 	flag.Parse()
-	http.HandleFunc("POST /run", run)
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		fmt.Println("hand:", err)
+		os.Exit(1)
+	}
+	http.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) { run(w, r, bash) })
 	s := &http.Server{Addr: *listen, ReadHeaderTimeout: time.Minute}
 	fmt.Println("hand:", s.ListenAndServe())
 	os.Exit(1)
 }
 
-func run(w http.ResponseWriter, r *http.Request) {
+func run(w http.ResponseWriter, r *http.Request, bash string) {
 	var o order
 	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -42,7 +44,7 @@ func run(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), o.Limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/bash", "-c", o.Script) //nolint:gosec // that is its purpose
+	cmd := exec.CommandContext(ctx, bash, "-c", o.Script) //nolint:gosec // that is its purpose
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	answer := outcome{Out: string(out)}
