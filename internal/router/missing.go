@@ -42,8 +42,10 @@ func features() []feature {
 	return []feature{
 		{"nf_tables (CONFIG_NF_TABLES_INET)", filter, nftables.ChainHookForward, newRule()},
 		{"nft_chain_nat (CONFIG_NFT_NAT, CONFIG_NF_NAT)", nat, nftables.ChainHookPrerouting, newRule()},
-		{"nft_ct (CONFIG_NFT_CT, CONFIG_NF_CONNTRACK)", filter, nftables.ChainHookForward,
-			newRule(state(expr.CtStateBitESTABLISHED, "established"), verdict(expr.VerdictAccept))},
+		{
+			"nft_ct (CONFIG_NFT_CT, CONFIG_NF_CONNTRACK)", filter, nftables.ChainHookForward,
+			newRule(state(expr.CtStateBitESTABLISHED, "established"), verdict(expr.VerdictAccept)),
+		},
 		{"nft_nat (CONFIG_NFT_NAT)", nat, nftables.ChainHookPostrouting, newRule(ipv4(), snat(netip.AddrFrom4([4]byte{192, 0, 2, 1})))},
 		{"nft_redir (CONFIG_NFT_REDIR)", nat, nftables.ChainHookPrerouting, newRule(tcpPort(80), redirect(8080))},
 	}

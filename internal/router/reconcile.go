@@ -353,7 +353,7 @@ func (n *Node) beside(s *seat, want *model.RouterSpec, ports map[string]held, c 
 			continue
 		}
 		kept[port.PortID] = true
-		if err := n.advertise(s, *port, h, c); err != nil {
+		if err = n.advertise(s, *port, h, c); err != nil {
 			return fmt.Errorf("advertise the router on %s in %s: %w", h.link.Attrs().Name, s.name, err)
 		}
 	}

@@ -61,10 +61,10 @@ func createSeat(name string, mark nsMark) (*seat, error) {
 		if err != nil {
 			return fmt.Errorf("find lo: %w", err)
 		}
-		if err := nl.LinkSetAlias(lo, mark.String()); err != nil {
+		if err = nl.LinkSetAlias(lo, mark.String()); err != nil {
 			return fmt.Errorf("mark lo: %w", err)
 		}
-		if err := nl.LinkSetUp(lo); err != nil {
+		if err = nl.LinkSetUp(lo); err != nil {
 			return fmt.Errorf("set lo up: %w", err)
 		}
 		_, err = ensureSysctls(namespaceSysctls())

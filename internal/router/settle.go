@@ -30,25 +30,25 @@ func (s *seat) configure(h held, d *device) (fresh []netip.Prefix, changed bool,
 	}
 	moved := !bytes.Equal(a.HardwareAddr, mac)
 	if a.Name != d.name || moved {
-		if err := s.nl.LinkSetDown(h.link); err != nil {
+		if err = s.nl.LinkSetDown(h.link); err != nil {
 			return nil, true, fail("set down", err)
 		}
-		if err := s.nl.LinkSetName(h.link, d.name); err != nil {
+		if err = s.nl.LinkSetName(h.link, d.name); err != nil {
 			return nil, true, fail("set name "+d.name, err)
 		}
-		if err := s.nl.LinkSetHardwareAddr(h.link, mac); err != nil {
+		if err = s.nl.LinkSetHardwareAddr(h.link, mac); err != nil {
 			return nil, true, fail("set MAC "+d.port.MAC, err)
 		}
 		changed = true
 	}
 	if d.port.MTU > 0 && a.MTU != d.port.MTU {
-		if err := s.nl.LinkSetMTU(h.link, d.port.MTU); err != nil {
+		if err = s.nl.LinkSetMTU(h.link, d.port.MTU); err != nil {
 			return nil, true, fail(fmt.Sprintf("set MTU %d", d.port.MTU), err)
 		}
 		changed = true
 	}
 	if changed || a.Flags&net.FlagUp == 0 {
-		if err := s.nl.LinkSetUp(h.link); err != nil {
+		if err = s.nl.LinkSetUp(h.link); err != nil {
 			return nil, true, fail("set up", err)
 		}
 		moved, changed = moved || a.Flags&net.FlagUp == 0, true

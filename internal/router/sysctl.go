@@ -29,9 +29,15 @@ func namespaceSysctls() []sysctl {
 func linkSysctls(conf string) []sysctl {
 	v4, v6 := "ipv4/conf/"+conf+"/", "ipv6/conf/"+conf+"/"
 	return []sysctl{
-		{v4 + "rp_filter", "1"}, {v4 + "accept_redirects", "0"}, {v4 + "send_redirects", "0"},
-		{v4 + "arp_ignore", "1"}, {v4 + "arp_announce", "2"}, {v4 + "promote_secondaries", "1"},
-		{v6 + "accept_ra", "0"}, {v6 + "accept_redirects", "0"}, {v6 + "accept_dad", "0"},
+		{v4 + "rp_filter", "1"},
+		{v4 + "accept_redirects", "0"},
+		{v4 + "send_redirects", "0"},
+		{v4 + "arp_ignore", "1"},
+		{v4 + "arp_announce", "2"},
+		{v4 + "promote_secondaries", "1"},
+		{v6 + "accept_ra", "0"},
+		{v6 + "accept_redirects", "0"},
+		{v6 + "accept_dad", "0"},
 	}
 }
 
