@@ -58,10 +58,18 @@ func (s *Service) fillHosts(d *model.DHCPNetwork, ports func(func(*model.Port) b
 		if len(addresses) == 0 {
 			continue
 		}
-		d.Hosts = append(d.Hosts, model.DHCPHost{
-			PortID: p.ID, MAC: model.CanonicalMAC(p.MAC), Addresses: addresses,
-			HostName: hostName(addresses[0].IP), Options: p.ExtraDHCPOpts,
-		})
+		h := instanceOf(p, addresses)
+		h.Options = p.ExtraDHCPOpts
+		d.Hosts = append(d.Hosts, h)
+	}
+}
+
+// instanceOf is what a host is told of a port that may be an instance's, without DHCP
+// options. There is at least one address.
+func instanceOf(p *model.Port, addresses []model.FixedIP) model.DHCPHost {
+	return model.DHCPHost{
+		PortID: p.ID, MAC: model.CanonicalMAC(p.MAC), Addresses: addresses, HostName: hostName(addresses[0].IP),
+		Device: p.DeviceID, ProjectID: p.ProjectID,
 	}
 }
 

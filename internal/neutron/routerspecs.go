@@ -145,18 +145,10 @@ func (w *watched) metadata(spec *model.RouterSpec, rp model.RouterPort) {
 		}
 		i := slices.IndexFunc(spec.Metadata, func(h model.DHCPHost) bool { return h.PortID == p.ID })
 		if i < 0 {
-			spec.Metadata = append(spec.Metadata, leaseOf(p, addresses))
+			spec.Metadata = append(spec.Metadata, instanceOf(p, addresses))
 			continue
 		}
 		spec.Metadata[i].Addresses = append(spec.Metadata[i].Addresses, addresses...)
-	}
-}
-
-// leaseOf is what a host is told of an instance's port.
-func leaseOf(p *model.Port, addresses []model.FixedIP) model.DHCPHost {
-	return model.DHCPHost{
-		PortID: p.ID, MAC: model.CanonicalMAC(p.MAC), Addresses: addresses, HostName: hostName(addresses[0].IP),
-		Device: p.DeviceID, ProjectID: p.ProjectID,
 	}
 }
 
