@@ -59,10 +59,7 @@ func (w worker) unplug(v VIF) journal.Work {
 		}
 		return out
 	case v.Kind == Netns:
-		out.Steps = append(out.Steps, journal.Step{
-			Describe: fmt.Sprintf("bring %s back from namespace %s as %s", v.Target.Ifname, v.Target.Netns, v.Netdev),
-			Do:       func(ctx context.Context) error { return w.dev.MoveOut(ctx, v) },
-		})
+		out.Steps = append(out.Steps, w.moveOut(v))
 	case v.Kind == Macvtap:
 		out.Steps = append(out.Steps, journal.Step{
 			Describe: "set " + v.Netdev + " down",
@@ -76,6 +73,13 @@ func (w worker) unplug(v VIF) journal.Work {
 		}, w.clean(v))
 	}
 	return out
+}
+
+func (w worker) moveOut(v VIF) journal.Step {
+	return journal.Step{
+		Describe: fmt.Sprintf("bring %s back from namespace %s as %s", v.Target.Ifname, v.Target.Netns, v.Netdev),
+		Do:       func(ctx context.Context) error { return w.dev.MoveOut(ctx, v) },
+	}
 }
 
 // addInterface makes the interface of a port of a bridge.

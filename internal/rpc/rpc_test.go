@@ -195,7 +195,7 @@ func TestHello(t *testing.T) {
 		"host":                 func(m *fabricv1.Hello) { m.Host = "a/b" },
 		"instance":             func(m *fabricv1.Hello) { m.Instance = "" },
 		"roles: missing":       func(m *fabricv1.Hello) { m.Roles = nil },
-		"unknown type":         func(m *fabricv1.Hello) { m.Roles[0].AgentType = "Open vSwitch agent" },
+		"unknown type":         func(m *fabricv1.Hello) { m.Roles[0].AgentType = "Linux bridge agent" },
 		"twice":                func(m *fabricv1.Hello) { m.Roles = append(m.Roles, m.Roles[0]) },
 		"roles.binary":         func(m *fabricv1.Hello) { m.Roles[0].Binary = "" },
 		"not a JSON object":    func(m *fabricv1.Hello) { m.Roles[0].Configurations = "[]" },
