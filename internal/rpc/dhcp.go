@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"net/netip"
+	"slices"
 
 	"neutrino/internal/model"
 	"neutrino/internal/rpc/fabricv1"
@@ -12,7 +13,7 @@ import (
 func EncodeDHCPNetwork(n *model.DHCPNetwork) *fabricv1.DHCPNetwork {
 	out := &fabricv1.DHCPNetwork{
 		NetworkId: n.NetworkID, PortId: n.PortID, Mac: n.MAC, Mtu: unsigned(n.MTU),
-		Addresses: encodeFixedIPs(n.Addresses), RoutedSubnets: n.RoutedSubnets,
+		Addresses: encodeFixedIPs(n.Addresses), RoutedSubnets: slices.Clone(n.RoutedSubnets),
 	}
 	for _, s := range n.Subnets {
 		out.Subnets = append(out.Subnets, encodeSubnet(s))
