@@ -13,6 +13,7 @@ type change struct {
 	describe string
 
 	makeBridge *bridge  // and its local port
+	setBridge  *bridge  // external_ids of the row of this UUID
 	addPort    *newPort // to bridge
 	setPort    *portRow // tag, external_ids, other_config of the row of this UUID
 	setIface   *iface   // mtu_request, external_ids of the row of this UUID
