@@ -188,14 +188,16 @@ func (o *output) vif(w io.Writer, v hostapi.VIF) error {
 	if o.format.String() != "table" {
 		return o.plain(w, v, []string{v.PortID})
 	}
+	where := [][]string{{"PF", v.PF}, {"VF", strconv.Itoa(v.Index)}, {"PCI", v.PCISlot}}
+	if v.Bridge != "" {
+		where = [][]string{{"bridge", v.Bridge}, {"VF", "-"}, {"interface", v.Netdev}}
+	}
 	return grid(w, []string{"ATTRIBUTE", "VALUE"}, [][]string{
 		{"port", v.PortID},
 		{"network", v.NetworkID},
 		{"kind", string(v.Kind)},
 		{"plugged into", v.Target.String()},
-		{"PF", v.PF},
-		{"VF", strconv.Itoa(v.Index)},
-		{"PCI", v.PCISlot},
+		where[0], where[1], where[2],
 		{"MAC", v.MAC},
 		{"VLAN", vlanText(v.VLAN)},
 		{"MTU", strconv.Itoa(v.MTU)},

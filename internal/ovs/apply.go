@@ -214,7 +214,7 @@ func (t *transaction) add(n int, c *change) error {
 	case c.addPort != nil:
 		return t.addPort(n, c.bridge, c.addPort)
 	case c.setPort != nil:
-		return t.put(api.Where(c.setPort).Update(c.setPort, &c.setPort.Tag, &c.setPort.ExternalIDs, &c.setPort.OtherConfig))
+		return t.put(api.Where(c.setPort).Update(c.setPort, &c.setPort.Tag, &c.setPort.VLANMode, &c.setPort.Trunks, &c.setPort.Protected, &c.setPort.ExternalIDs, &c.setPort.OtherConfig))
 	case c.setIface != nil:
 		return t.put(api.Where(c.setIface).Update(c.setIface, &c.setIface.MTURequest, &c.setIface.ExternalIDs))
 	case c.removePort != nil:
