@@ -56,8 +56,13 @@ func drawMeddling(rt *rapid.T, ports []Port) [][]string {
 	}
 	name := Name(rapid.SampledFrom(ports).Draw(rt, "victim").ID)
 	return [][]string{rapid.SampledFrom([][]string{
-		{"set", "Port", name, "tag=5"}, {"clear", "Port", name, "tag"}, {"del-port", name}, {"clear", "Port", name, "other_config"},
-		{"set", "Interface", name, "mtu_request=1000"}, {"remove", "Interface", name, "external_ids", "iface-id"}, {"set", "Port", "eth6", "tag=3"},
+		{"set", "Port", name, "tag=5"},
+		{"clear", "Port", name, "tag"},
+		{"del-port", name},
+		{"clear", "Port", name, "other_config"},
+		{"set", "Interface", name, "mtu_request=1000"},
+		{"remove", "Interface", name, "external_ids", "iface-id"},
+		{"set", "Port", "eth6", "tag=3"},
 	}).Draw(rt, "how")}
 }
 
