@@ -30,6 +30,8 @@ type Config struct {
 	Fabric        Fabric
 	Identity      Identity
 	DHCP          DHCP
+	L3            L3
+	Metadata      Metadata
 	VEB           VEB
 	Libvirt       Libvirt
 	Metrics       Metrics
@@ -237,6 +239,22 @@ type DHCP struct {
 	Enabled    bool
 	LeaseTime  time.Duration // 0 = [DEFAULT] dhcp_lease_duration
 	DNSServers []string      // given where a subnet has none
+}
+
+// L3 is [l3]: the L3 role of an agent.
+type L3 struct {
+	Enabled bool
+}
+
+// Metadata is [metadata], with what metadata_agent.ini has in [DEFAULT].
+type Metadata struct {
+	Enabled      bool
+	NovaHost     string // "" = there is no Nova: instances get documents of our own
+	NovaPort     int
+	NovaProtocol string // http, https
+	NovaInsecure bool
+	NovaTLS      TLS
+	SharedSecret string
 }
 
 // VEB is [veb]: the software embedded switch.

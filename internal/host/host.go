@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/agent"
 	"neutrino/internal/config"
 	"neutrino/internal/dhcp"
+	"neutrino/internal/metadata"
 	"neutrino/internal/serve"
 )
 
@@ -59,10 +60,22 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	if br != nil {
 		opts = append(opts, agent.WithBridges(br))
 	}
+	meta, err := openMetadata(cfg, o.Log, reg)
+	if err != nil {
+		return err
+	}
+	if meta != nil {
+		defer meta.Close() // after those beside whom it works
+	}
 	if cfg.DHCP.Enabled {
-		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
+		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg, meta: meta}
 		defer d.close()
 		opts = append(opts, agent.WithDHCP(d.start))
+	}
+	if cfg.L3.Enabled {
+		l3 := &routerRole{log: o.Log, meta: meta}
+		defer l3.close()
+		opts = append(opts, agent.WithRouters(l3.start))
 	}
 	if o.Ready != nil {
 		o.Ready()
@@ -83,6 +96,7 @@ func agentConfig(cfg *config.Config, version string) agent.Config {
 		BridgeMappings:         cfg.Bridges(),
 		DatapathType:           cfg.OVS.Datapath,
 		DHCP:                   cfg.DHCP.Enabled,
+		L3:                     cfg.L3.Enabled,
 		AvailabilityZone:       cfg.Agent.AvailabilityZone,
 		Version:                version,
 		ReportInterval:         cfg.Agent.ReportInterval,
@@ -94,6 +108,7 @@ type dhcpRole struct {
 	cfg  *config.Config
 	log  *slog.Logger
 	reg  prometheus.Registerer
+	meta *metadata.Service // nil = none
 	node *dhcp.Node
 }
 
@@ -118,6 +133,7 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 		LeaseTime:  lease,
 		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
 		DNSServers: dns,
+		Beside:     besideDHCP(d.meta),
 		Log:        d.log,
 		Registerer: d.reg,
 	})
