@@ -64,7 +64,7 @@ func bare(b *testing.B, s *Switch, p Port) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	row := internalPort(p)
+	row := madePort(p)
 	row.iface.UUID, row.port.UUID = "newiface", "newport"
 	row.port.Interfaces = []string{row.iface.UUID}
 	var ops []ovsdb.Operation
