@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X neutrino/internal/cli.Version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: all build lab test test-sriov bench-sriov lint generate check-generated bench figures fuzz man install clean
+.PHONY: all build lab test test-sriov test-rack bench-sriov lint generate check-generated bench figures fuzz man install clean
 
 all: build
 
@@ -29,6 +29,10 @@ test:
 ## test-sriov: the tests that need SR-IOV NICs, in a VM that has emulated ones (root, QEMU >= 8.1; says SKIP without)
 test-sriov:
 	$(GO) run ./test/rig/sriov
+
+## test-rack: controller, two compute hosts with SR-IOV NICs and a network node, each a VM, on one trunk (as test-sriov)
+test-rack:
+	NEUTRINO_RACK=1 $(GO) test -count=1 -timeout 20m -v -run TestRack ./test/rack
 
 ## bench-sriov: the benchmarks of real VFs, in the same VM
 bench-sriov:
