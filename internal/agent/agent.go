@@ -61,6 +61,9 @@ type VF struct {
 	Index   int
 	PCISlot string
 	Netdev  string // its name in the agent's namespace, or the last one it had there
+	// Ifindex of an interface of a bridge while it is in the agent's namespace, else 0. One that
+	// was made anew has another one, and is to be taken again by whoever had it.
+	Ifindex int
 	// Generation of the assignment; see [Assignment].
 	Generation uint64
 }

@@ -27,6 +27,7 @@ type Bridges interface {
 type BridgePort struct {
 	Interface string // name of its interface; "" = nobody has made it yet
 	OFPort    int    // OpenFlow port number; 0 = none yet
+	Ifindex   int    // in the host's namespace; 0 = it is elsewhere; another one = it was made anew
 	Ready     bool   // the bridge is there: an interface can be plugged into it
 	Err       error  // why the port is not as asked
 }
@@ -227,7 +228,7 @@ func (w *bridgeWorker) publish(want map[string]*model.Attachment, reports map[st
 	for id, att := range want {
 		p := ports[id]
 		states[id] = PortState{
-			Attachment: att, Assigned: p.Ready, VF: VF{PF: att.Bridge, Index: -1, Netdev: p.Interface}, Up: reports[id].Up, Reason: reports[id].Reason,
+			Attachment: att, Assigned: p.Ready, VF: VF{PF: att.Bridge, Index: -1, Netdev: p.Interface, Ifindex: p.Ifindex}, Up: reports[id].Up, Reason: reports[id].Reason,
 		}
 	}
 	w.mu.Lock()

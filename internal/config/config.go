@@ -30,6 +30,7 @@ type Config struct {
 	Fabric        Fabric
 	Identity      Identity
 	DHCP          DHCP
+	L3            L3
 	VEB           VEB
 	Libvirt       Libvirt
 	Metrics       Metrics
@@ -236,6 +237,11 @@ type DHCP struct {
 	Enabled    bool
 	LeaseTime  time.Duration // 0 = [DEFAULT] dhcp_lease_duration
 	DNSServers []string      // given where a subnet has none
+}
+
+// L3 is [l3]: the L3 role of an agent.
+type L3 struct {
+	Enabled bool
 }
 
 // VEB is [veb]: the software embedded switch.

@@ -105,6 +105,11 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.DHCP.DNSServers },
 		},
 		{
+			Name: Name{"l3", "enabled"}, Kind: Bool, Default: "false", Role: Agents,
+			Help: "Carry routers on this host: it is a network node. The kernel forwards, with nf_tables, in a namespace for each router.",
+			into: func(c *Config) any { return &c.L3.Enabled },
+		},
+		{
 			Name: Name{"metrics", "listen"}, Sample: "127.0.0.1:9697", check: isHostPort,
 			Help: "Address for /metrics, /healthz and /readyz. Unset: not served.",
 			into: func(c *Config) any { return &c.Metrics.Listen },

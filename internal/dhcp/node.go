@@ -40,6 +40,15 @@ type VF struct {
 	Netdev string // its name in the host's namespace; "" while it is elsewhere
 }
 
+// Companion works beside the DHCP server of one network, in its namespace: a metadata
+// proxy, for example. The Node calls it from one goroutine at a time.
+type Companion interface {
+	// Set tells what the network is now; the value must not be changed. It must not block.
+	Set(n *model.DHCPNetwork)
+	// Close ends it and waits for what it runs. The namespace is still there.
+	Close() error
+}
+
 // Options of a Node. The zero value of each field is usable but for FindVF.
 type Options struct {
 	FindVF     FindVF
@@ -49,6 +58,11 @@ type Options struct {
 	Prefix     string        // of namespace names; "" = DefaultPrefix
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil = metrics are kept but not exported
+
+	// Beside makes a network's Companion once its namespace serves DHCP; nil = none. ns is
+	// valid until Beside returns. It must not call the Node. What fails is tried again, and
+	// does not keep DHCP from being served.
+	Beside func(namespace string, ns netns.NsHandle) (Companion, error)
 }
 
 // Node owns the namespaces and servers of the networks that this host serves. It is
@@ -82,6 +96,10 @@ type served struct {
 	mac      string
 	status   Status
 	problems map[string]bool // those already logged
+
+	beside   Companion
+	besideOf string             // identity of the namespace that beside works in
+	told     *model.DHCPNetwork // what beside was told last
 }
 
 // State of a network on this host.
@@ -99,6 +117,7 @@ type Status struct {
 	State     State
 	Namespace string
 	Err       error     // why it is pending or failed
+	Beside    error     // why there is no Companion; tried again
 	Problems  []Problem // what is asked for and left out
 }
 
@@ -204,9 +223,7 @@ func (n *Node) Close() error {
 	<-n.done
 	var errs []error
 	for _, s := range n.nets {
-		if s.server != nil {
-			errs = append(errs, s.server.Close())
-		}
+		errs = append(errs, s.stopAll())
 	}
 	n.homeNL.Close()
 	errs = append(errs, n.home.Close())
@@ -253,7 +270,7 @@ func (n *Node) audit(ctx context.Context) (settled bool) {
 		return false
 	}
 	for _, s := range n.nets {
-		if s.status.State != Serving {
+		if s.status.State != Serving || s.status.Beside != nil {
 			return false
 		}
 	}

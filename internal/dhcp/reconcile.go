@@ -88,7 +88,7 @@ func (n *Node) removeOthers(ctx context.Context) []error {
 	}
 	for id, s := range n.nets {
 		if n.want[id] == nil {
-			errs = append(errs, s.stop())
+			errs = append(errs, s.stopAll())
 			delete(n.nets, id)
 		}
 	}
@@ -108,7 +108,7 @@ func (n *Node) removeUnwanted(name string) error {
 		return nil
 	}
 	if s := n.nets[p.mark.network]; s != nil {
-		if err = s.stop(); err != nil {
+		if err = s.stopAll(); err != nil {
 			return err
 		}
 	}
@@ -144,7 +144,11 @@ func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
-	return n.startServer(p, l, view, s)
+	if err := n.startServer(p, l, view, s); err != nil {
+		return err
+	}
+	n.startBeside(p, want, s)
+	return nil
 }
 
 // enter opens the network's namespace, or makes it when there is a VF to put in.

@@ -10,16 +10,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"neutrino/internal/agent"
 	"neutrino/internal/config"
 	"neutrino/internal/model"
 	"neutrino/internal/ovs"
-	"neutrino/internal/plug"
 )
 
 // bridges are the host's Open vSwitch bridges as the agent sees them.
@@ -79,7 +74,7 @@ func (b *bridges) Set(ctx context.Context, want []*model.Attachment) (map[string
 	out := make(map[string]agent.BridgePort, len(status))
 	for _, a := range want {
 		s := status[a.PortID]
-		out[a.PortID] = agent.BridgePort{Interface: s.Interface, OFPort: s.OFPort, Ready: there[a.Bridge], Err: s.Err}
+		out[a.PortID] = agent.BridgePort{Interface: s.Interface, OFPort: s.OFPort, Ifindex: s.Ifindex, Ready: there[a.Bridge], Err: s.Err}
 	}
 	return out, err
 }
@@ -92,42 +87,3 @@ func bridgePort(a *model.Attachment) ovs.Port {
 		Internal: strings.HasPrefix(a.Owner, model.OwnerNetworkPrefix),
 	}
 }
-
-// interfaceDeadline is how long Open vSwitch may take to make an interface.
-const interfaceDeadline = 15 * time.Second
-
-// Add implements plug.Bridges.
-func (b *bridges) Add(ctx context.Context, v plug.VIF) error {
-	ctx, cancel := context.WithTimeout(ctx, interfaceDeadline)
-	defer cancel()
-	updates, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
-	defer close(done)
-	if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{ListExisting: true}); err != nil {
-		return fmt.Errorf("watch links: %w", err)
-	}
-	err := b.Switch.Add(ctx, ovs.Port{ID: v.PortID, NetworkID: v.NetworkID, Bridge: v.Bridge, VLAN: v.VLAN, MAC: v.MAC, MTU: v.MTU})
-	if err != nil {
-		return err
-	}
-	for {
-		select {
-		case u, ok := <-updates:
-			if !ok {
-				return fmt.Errorf("wait for interface %s: the kernel tells of links no more", v.Netdev)
-			}
-			if u.Header.Type == unix.RTM_NEWLINK && u.Link.Attrs().Name == v.Netdev {
-				return nil
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("wait for Open vSwitch to make interface %s in %s: %w; is ovs-vswitchd running?", v.Netdev, v.Bridge, ctx.Err())
-		}
-	}
-}
-
-// Remove implements plug.Bridges.
-func (b *bridges) Remove(ctx context.Context, v plug.VIF) error {
-	return b.Switch.Remove(ctx, v.PortID)
-}
-
-// Interface implements plug.Bridges.
-func (b *bridges) Interface(portID string) string { return ovs.Name(portID) }

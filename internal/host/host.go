@@ -64,6 +64,11 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		defer d.close()
 		opts = append(opts, agent.WithDHCP(d.start))
 	}
+	if cfg.L3.Enabled {
+		l3 := &routerRole{log: o.Log}
+		defer l3.close()
+		opts = append(opts, agent.WithRouters(l3.start))
+	}
 	if o.Ready != nil {
 		o.Ready()
 	}
@@ -83,6 +88,7 @@ func agentConfig(cfg *config.Config, version string) agent.Config {
 		BridgeMappings:         cfg.Bridges(),
 		DatapathType:           cfg.OVS.Datapath,
 		DHCP:                   cfg.DHCP.Enabled,
+		L3:                     cfg.L3.Enabled,
 		AvailabilityZone:       cfg.Agent.AvailabilityZone,
 		Version:                version,
 		ReportInterval:         cfg.Agent.ReportInterval,

@@ -38,7 +38,7 @@ func (p *plugRole) start(db *bbolt.DB, ports agent.Ports) (agent.Plugs, error) {
 		o.Domains = plug.LibvirtDomains{Client: c}
 	}
 	if p.br != nil {
-		o.Bridges = p.br
+		o.Bridges = plug.OpenVSwitch{Switch: p.br.Switch}
 	}
 	var err error
 	p.Engine, err = plug.New(db, ports, o)

@@ -3,6 +3,7 @@ package neutron
 import (
 	"context"
 	"slices"
+	"time"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
@@ -12,22 +13,42 @@ import (
 // RunRouterScheduler keeps every router on one live L3 agent, with its ports on that agent's
 // host, until ctx ends (which is no error). Any number of controllers may run it: whoever
 // comes first does the work, and the others find it done.
+//
+// A controller that has just started has not seen the agents yet: after an outage of all
+// controllers their leases are gone, and they come back one by one. So an agent that has not
+// been seen alive since the start keeps its routers for agent_down_time.
 func (s *Service) RunRouterScheduler(ctx context.Context) error {
-	return s.keepScheduled(ctx, s.watchRouters, s.scheduleRouters)
+	over := make(chan struct{})
+	timer := time.AfterFunc(s.o.AgentDownTime, func() { close(over) })
+	defer timer.Stop()
+	r := &routerScheduler{Service: s, over: over, seen: make(map[string]bool)}
+	return s.keepScheduled(ctx, r.watchRouters, r.scheduleRouters)
 }
 
-func (s *Service) watchRouters(snap store.Snapshot) (wake, agents <-chan struct{}) {
+// routerScheduler is one run of the scheduler. One goroutine uses it.
+type routerScheduler struct {
+	*Service
+	over <-chan struct{} // closed once agents that were not seen count as dead; nil = they do
+	seen map[string]bool // agents that were alive in some view
+}
+
+func (s *routerScheduler) watchRouters(snap store.Snapshot) (wake, agents <-chan struct{}) {
+	select {
+	case <-s.over:
+		s.over = nil
+	default:
+	}
 	_, routers := s.t.Routers.WatchAll(snap)
 	_, bindings := s.t.RouterBindings.WatchAll(snap)
 	_, liveness := s.t.Liveness.WatchAll(snap)
 	_, interfaces := s.t.Ports.WatchBy(snap, ByOwner, model.OwnerRouterInterface)
 	_, gateways := s.t.Ports.WatchBy(snap, ByOwner, model.OwnerRouterGateway)
 	_, agents = s.t.Agents.WatchAll(snap)
-	return s.merges.any(routers, bindings, liveness, interfaces, gateways), agents
+	return s.merges.any(routers, bindings, liveness, interfaces, gateways, s.over), agents
 }
 
 // scheduleRouters looks at every router once and repairs those that are not as they should be.
-func (s *Service) scheduleRouters(ctx context.Context, snap store.Snapshot) (failed bool) {
+func (s *routerScheduler) scheduleRouters(ctx context.Context, snap store.Snapshot) (failed bool) {
 	load := make(map[string]int)
 	for b := range s.t.RouterBindings.All(snap) {
 		load[b.AgentID]++
@@ -67,17 +88,22 @@ type move struct{ from, to string } // agents; "" = none
 
 // wantAgent chooses the agent of a router: the one it has while that is usable, then the
 // usable one with the least routers, then the one it has.
-func (s *Service) wantAgent(snap store.Snapshot, r *model.Router, have string, load map[string]int) *model.Agent {
+func (s *routerScheduler) wantAgent(snap store.Snapshot, r *model.Router, have string, load map[string]int) *model.Agent {
 	var own, best *model.Agent
 	for a := range s.t.Agents.All(snap) {
 		if a.Type != model.AgentL3 {
 			continue
 		}
-		usable := a.AdminStateUp && s.Alive(snap, a.ID) &&
+		alive := s.Alive(snap, a.ID)
+		s.seen[a.ID] = s.seen[a.ID] || alive
+		usable := a.AdminStateUp && alive &&
 			(len(r.AvailabilityZoneHints) == 0 || slices.Contains(r.AvailabilityZoneHints, s.zoneOf(a)))
 		if a.ID == have {
 			if own = a; usable {
 				return a
+			}
+			if a.AdminStateUp && !s.seen[a.ID] && s.over != nil {
+				return a // it may still come back
 			}
 		}
 		if usable && (best == nil || load[a.ID] < load[best.ID]) {
@@ -91,7 +117,7 @@ func (s *Service) wantAgent(snap store.Snapshot, r *model.Router, have string, l
 }
 
 // placed reports whether there is nothing to do for a router in the view.
-func (s *Service) placed(snap store.Snapshot, r *model.Router, load map[string]int) bool {
+func (s *routerScheduler) placed(snap store.Snapshot, r *model.Router, load map[string]int) bool {
 	b, bound := s.t.RouterBindings.Get(snap, r.ID)
 	if bound && b.AgentID == "" {
 		return len(s.misplaced(snap, r.ID, nil)) == 0
@@ -125,7 +151,7 @@ func (s *Service) misplaced(snap store.Snapshot, router string, agent *model.Age
 
 // place makes a router's binding and its ports as they should be, a few ports at a time:
 // again says that there are more.
-func (s *Service) place(a *attempt, router string, load map[string]int, moved *move) (again bool, err error) {
+func (s *routerScheduler) place(a *attempt, router string, load map[string]int, moved *move) (again bool, err error) {
 	r, ok := s.t.Routers.Require(a.Tx, router)
 	if !ok {
 		return false, nil

@@ -3,6 +3,7 @@ package neutron_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"neutrino/internal/model"
 	"neutrino/internal/neutron"
@@ -190,4 +191,34 @@ func TestRouterSchedulerSpreadsAndObeys(t *testing.T) {
 	}
 	must[*neutron.RouterInterface](t)(r.s.AddInterface(ctx, member("p1"), x, r.subnet(r.network("p1"), "10.1.0.0/24").ID, ""))
 	r.eventually("a changed router is placed again", func() bool { return r.bindingOf(x) != "" })
+}
+
+func TestRoutersStayWhileAgentsComeBack(t *testing.T) {
+	r := newRig(t, neutron.Options{AgentDownTime: 6 * time.Second})
+	one, lease := r.agentUp(l3Agent("net1"))
+	rt := r.router("p1", nil)
+	if err := r.s.ScheduleRouter(ctx, admin, one.ID, rt.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Revoke(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// All controllers were away, and the other agent is quicker to come back.
+	two, lease := r.agentUp(l3Agent("net2"))
+	scheduleRouters(t, r.s)
+	other := r.router("p1", nil)
+	r.eventually("a new router is placed", func() bool { return r.bindingOf(other.ID) == two.ID })
+	if r.bindingOf(rt.ID) != one.ID {
+		t.Fatal("a router moved before its agent had time to come back")
+	}
+	// One that was seen and dies is dead.
+	third, _ := r.agentUp(l3Agent("net3"))
+	if err := lease.Revoke(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the router of an agent that was seen moves", func() bool { return r.bindingOf(other.ID) == third.ID })
+	if r.bindingOf(rt.ID) != one.ID {
+		t.Fatal("a router moved before its agent had time to come back")
+	}
+	r.eventually("an agent that did not come back loses its router", func() bool { return r.bindingOf(rt.ID) == third.ID })
 }

@@ -102,13 +102,36 @@ func (s *Switch) Add(ctx context.Context, p Port) error {
 	return s.commit(ctx, db, v, []change{{describe: "make " + Name(p.ID), bridge: p.Bridge, addPort: internalPort(p)}})
 }
 
-// Remove takes away what Add or Set made for a port. What somebody else made stays.
-func (s *Switch) Remove(ctx context.Context, portID string) error {
+// Await waits until the database shows a port of a bridge in the state that it is asked for,
+// and returns that. When ctx ends before, it returns the last state, and why.
+func (s *Switch) Await(ctx context.Context, p Port, ready func(Status) bool) (Status, error) {
+	for {
+		next := s.next()
+		st := Status{}
+		v, _, err := s.view()
+		if err == nil {
+			_, all := compute(v, nil, "", []Port{p}, nil)
+			if st = all[p.ID]; st.Interface != "" && ready(st) {
+				return st, nil
+			}
+			err = st.Err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return st, errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// Remove takes away what Add or Set made for a port, and says whether there was something.
+// What somebody else made stays.
+func (s *Switch) Remove(ctx context.Context, portID string) (removed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, db, err := s.view()
 	if err != nil {
-		return err
+		return false, err
 	}
 	var changes []change
 	for _, name := range v.bridgeNames() {
@@ -120,9 +143,9 @@ func (s *Switch) Remove(ctx context.Context, portID string) error {
 		}
 	}
 	if len(changes) == 0 {
-		return nil
+		return false, nil
 	}
-	return s.commit(ctx, db, v, changes)
+	return true, s.commit(ctx, db, v, changes)
 }
 
 // commit carries changes out in one transaction.

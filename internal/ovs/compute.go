@@ -148,6 +148,9 @@ func (c *computation) keep(bridge string, p portRow, want Port) {
 		if i.OFPort != nil && *i.OFPort > 0 {
 			st.OFPort = *i.OFPort
 		}
+		if i.Ifindex != nil {
+			st.Ifindex = *i.Ifindex
+		}
 		if i.Error != nil && *i.Error != "" {
 			st.Err = fmt.Errorf("Open vSwitch says of %s: %s", i.Name, *i.Error) //nolint:staticcheck // a name
 		}

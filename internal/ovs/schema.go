@@ -42,6 +42,7 @@ type iface struct {
 	MTURequest  *int              `ovsdb:"mtu_request"`
 	ExternalIDs map[string]string `ovsdb:"external_ids"`
 	OFPort      *int              `ovsdb:"ofport"`
+	Ifindex     *int              `ovsdb:"ifindex"`
 	Error       *string           `ovsdb:"error"`
 }
 
@@ -62,7 +63,7 @@ func columns() []client.MonitorOption {
 		client.WithTable(&r, &r.Bridges, &r.OVSVersion, &r.CurCfg, &r.Datapaths, &r.IfaceTypes),
 		client.WithTable(&b, &b.Name, &b.DatapathType, &b.Ports, &b.ExternalIDs),
 		client.WithTable(&p, &p.Name, &p.Interfaces, &p.Tag, &p.Trunks, &p.ExternalIDs, &p.OtherConfig),
-		client.WithTable(&i, &i.Name, &i.Type, &i.MAC, &i.MTURequest, &i.ExternalIDs, &i.OFPort, &i.Error),
+		client.WithTable(&i, &i.Name, &i.Type, &i.MAC, &i.MTURequest, &i.ExternalIDs, &i.OFPort, &i.Ifindex, &i.Error),
 	}
 }
 

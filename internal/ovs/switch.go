@@ -80,8 +80,12 @@ func Name(portID string) string {
 type Status struct {
 	Interface string // "" = nobody has made it yet
 	OFPort    int    // its OpenFlow port number; 0 = it has none yet
-	Internal  bool
-	Err       error // why it is not as asked, if it can be said
+	// Ifindex of its netdev in Open vSwitch's namespace; 0 = it is in another, or not made. A
+	// netdev that is made anew, as those of the userspace datapath are when ovs-vswitchd starts,
+	// has another one.
+	Ifindex  int
+	Internal bool
+	Err      error // why it is not as asked, if it can be said
 }
 
 // Up reports whether the port is in place.
@@ -98,8 +102,9 @@ type Switch struct {
 
 	mu sync.Mutex // one change at a time
 
-	cmu  sync.Mutex
-	conn client.Client // nil = not connected
+	cmu     sync.Mutex
+	conn    client.Client // nil = not connected
+	changed chan struct{} // closed, and made anew, when something may have changed
 }
 
 const (
@@ -130,7 +135,7 @@ func Open(o Options) (*Switch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open Open vSwitch: %w", err)
 	}
-	s := &Switch{o: o, schema: schema, events: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &Switch{o: o, schema: schema, events: make(chan struct{}, 1), changed: make(chan struct{}), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go s.keep(ctx)
@@ -172,6 +177,13 @@ func (s *Switch) use(c client.Client) {
 	s.conn = c
 	s.cmu.Unlock()
 	s.wake()
+}
+
+// next is closed when something may have changed.
+func (s *Switch) next() <-chan struct{} {
+	s.cmu.Lock()
+	defer s.cmu.Unlock()
+	return s.changed
 }
 
 // client is the connection.
@@ -238,6 +250,10 @@ func (s *Switch) connect(ctx context.Context) (client.Client, error) {
 }
 
 func (s *Switch) wake() {
+	s.cmu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.cmu.Unlock()
 	select {
 	case s.events <- struct{}{}:
 	default:

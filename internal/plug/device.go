@@ -29,8 +29,13 @@ type Devices interface {
 	MoveIn(ctx context.Context, v VIF) error
 	// MoveOut brings it back, wherever it went, also after the namespace has died.
 	MoveOut(ctx context.Context, v VIF) error
-	// In reports whether the netdev is in the target's namespace.
+	// In reports whether the netdev is in the target's namespace, as it is to be there.
 	In(v VIF) (bool, error)
+	// Find says whether the target's namespace exists, and whether the netdev is in it, in
+	// whatever state; one that was made anew, and is in the host's namespace, is not.
+	Find(v VIF) (space, netdev bool, err error)
+	// Discard deletes what is left in the target's namespace of a netdev that was made anew.
+	Discard(ctx context.Context, v VIF) error
 	// User says in words who uses the VF; "" = nobody.
 	User(ctx context.Context, slot string) (string, error)
 }
@@ -40,7 +45,7 @@ type Bridges interface {
 	// Add makes the VIF's interface in its bridge, with the port's VLAN, and waits for the
 	// netdev in the host's namespace.
 	Add(ctx context.Context, v VIF) error
-	// Remove takes it away, wherever its netdev is.
+	// Remove takes it away, and waits until the netdev has gone from the host's namespace.
 	Remove(ctx context.Context, v VIF) error
 	// Interface is the name of the interface of a port.
 	Interface(portID string) string

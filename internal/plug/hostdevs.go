@@ -135,6 +135,12 @@ func (h *HostDevices) MoveOut(_ context.Context, v VIF) error { return h.moveOut
 // In implements Devices.
 func (h *HostDevices) In(v VIF) (bool, error) { return h.in(v) }
 
+// Find implements Devices.
+func (h *HostDevices) Find(v VIF) (space, netdev bool, err error) { return h.find(v) }
+
+// Discard implements Devices.
+func (h *HostDevices) Discard(_ context.Context, v VIF) error { return h.discard(v) }
+
 // User implements Devices.
 func (h *HostDevices) User(_ context.Context, slot string) (string, error) {
 	if !h.HasPCI(slot) {

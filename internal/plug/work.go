@@ -52,17 +52,14 @@ func (w worker) unplug(v VIF) journal.Work {
 	switch {
 	case v.Bridge != "":
 		if v.Kind == Netns {
-			out.Steps = append(out.Steps, journal.Step{
+			out.Steps = append(out.Steps, w.discard(v), w.moveOut(v), journal.Step{
 				Describe: fmt.Sprintf("remove %s from bridge %s", v.Netdev, v.Bridge),
 				Do:       func(ctx context.Context) error { return w.removeInterface(ctx, v) },
 			})
 		}
 		return out
 	case v.Kind == Netns:
-		out.Steps = append(out.Steps, journal.Step{
-			Describe: fmt.Sprintf("bring %s back from namespace %s as %s", v.Target.Ifname, v.Target.Netns, v.Netdev),
-			Do:       func(ctx context.Context) error { return w.dev.MoveOut(ctx, v) },
-		})
+		out.Steps = append(out.Steps, w.moveOut(v))
 	case v.Kind == Macvtap:
 		out.Steps = append(out.Steps, journal.Step{
 			Describe: "set " + v.Netdev + " down",
@@ -76,6 +73,21 @@ func (w worker) unplug(v VIF) journal.Work {
 		}, w.clean(v))
 	}
 	return out
+}
+
+func (w worker) moveOut(v VIF) journal.Step {
+	return journal.Step{
+		Describe: fmt.Sprintf("bring %s back from namespace %s as %s", v.Target.Ifname, v.Target.Netns, v.Netdev),
+		Do:       func(ctx context.Context) error { return w.dev.MoveOut(ctx, v) },
+	}
+}
+
+// discard deletes an interface that was made anew since it was plugged.
+func (w worker) discard(v VIF) journal.Step {
+	return journal.Step{
+		Describe: fmt.Sprintf("delete %s of namespace %s if %s was made anew", v.Target.Ifname, v.Target.Netns, v.Netdev),
+		Do:       func(ctx context.Context) error { return w.dev.Discard(ctx, v) },
+	}
 }
 
 // addInterface makes the interface of a port of a bridge.

@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// ErrFrozen: the machine stood still, its processors with it. That is the emulator's doing
-// (seen once in some hundred runs, with a guest under the emulated SVM), and says nothing of
-// what ran in it: run it again.
+// ErrFrozen: the machine stood still, its processors halted. That is the emulator's doing,
+// which loses interrupts now and then, and says nothing of what ran in it: run it again.
 var ErrFrozen = errors.New("the emulated machine stood still")
 
 // stillFor is after how long without a sign of life a machine counts as frozen. It gives

@@ -49,8 +49,11 @@ type Machine struct {
 const cpu = "max,erms=off,fsrm=off,la57=off"
 
 // kernelArgs are the machine's kernel's. A busy host lets an emulated timer be late, which
-// the kernel else takes for one that does not work, and panics (no_timer_check).
-const kernelArgs = "console=ttyS0 panic=-1 quiet no_timer_check intel_iommu=on iommu=pt mitigations=off"
+// the kernel else takes for one that does not work, and panics (no_timer_check). Now and then
+// the emulator forgets to wake a halted processor for an interrupt: where the kernel has
+// stopped its tick, nothing else wakes it, and the machine stands still (nohz=off, and
+// highres=off so that the tick is the timer's own period).
+const kernelArgs = "console=ttyS0 panic=-1 quiet no_timer_check nohz=off highres=off intel_iommu=on iommu=pt mitigations=off"
 
 // errEnded is why a machine is not watched any more.
 var errEnded = errors.New("the machine went down")

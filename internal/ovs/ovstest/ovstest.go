@@ -18,13 +18,19 @@ var count atomic.Int32
 // Instance is one Open vSwitch. Its methods end the test when they fail.
 type Instance struct {
 	t      testing.TB
+	given  bool   // the namespace is the caller's
 	Netns  string // name of its network namespace
 	Dir    string // of its database, sockets and logs
 	db, sw *exec.Cmd
 }
 
 // Start starts one. It ends with the test, which is skipped where Open vSwitch is not installed.
-func Start(t testing.TB) *Instance {
+func Start(t testing.TB) *Instance { t.Helper(); return start(t, "") }
+
+// StartIn starts one whose netdevs are in a namespace that is there.
+func StartIn(t testing.TB, netns string) *Instance { t.Helper(); return start(t, netns) }
+
+func start(t testing.TB, netns string) *Instance {
 	t.Helper()
 	for _, program := range []string{"ovsdb-server", "ovs-vswitchd", "ovsdb-tool", "ovs-vsctl", "ip"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -35,12 +41,17 @@ func Start(t testing.TB) *Instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &Instance{t: t, Dir: dir, Netns: fmt.Sprintf("ovs%d-%d", os.Getpid(), count.Add(1))}
-	i.Run("ip", "netns", "add", i.Netns)
+	i := &Instance{t: t, Dir: dir, Netns: netns, given: netns != ""}
+	if !i.given {
+		i.Netns = fmt.Sprintf("ovs%d-%d", os.Getpid(), count.Add(1))
+		i.Run("ip", "netns", "add", i.Netns)
+	}
 	t.Cleanup(func() {
 		i.StopSwitch()
 		i.StopDatabase()
-		i.Run("ip", "netns", "del", i.Netns)
+		if !i.given {
+			i.Run("ip", "netns", "del", i.Netns)
+		}
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "vswitchd.log"))
 			t.Logf("--- ovs-vswitchd\n%s", log[max(0, len(log)-3000):])
