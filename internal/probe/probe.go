@@ -165,10 +165,10 @@ func (e *effort) end() {
 	e.tally.Fill(e.out)
 }
 
-// turnEnd is when the next host's turn begins, less half of what lies between.
+// turnEnd is when the next host's turn begins, less a part of what lies between.
 func (e *effort) turnEnd(start time.Time) time.Time {
 	if e.place+1 < len(e.run.Hosts) {
-		return start.Add(e.run.Hosts[e.place+1].SendAfter - trunk.Gap/2)
+		return start.Add(e.run.Hosts[e.place+1].SendAfter - trunk.Gap/4)
 	}
 	return start.Add(e.run.Duration - e.run.Listen - trunk.Gap)
 }

@@ -92,8 +92,8 @@ func (r *Run) Plan(limit time.Duration) error {
 	each, at := r.sending(), Margin
 	for i := range r.Hosts {
 		r.Hosts[i].SendAfter = at
-		// A sender that is late by a tenth still ends within its turn.
-		at += time.Duration(r.Hosts[i].Uplinks)*(each+each/10) + Gap
+		// A sender that is late by a quarter still ends within its turn.
+		at += time.Duration(r.Hosts[i].Uplinks)*(each+each/4) + Gap
 	}
 	r.Duration = (at + Gap + r.Listen).Round(time.Millisecond)
 	if limit > MaxDuration {
