@@ -81,8 +81,8 @@ func (v *view) hasPort(bridge, port string) bool {
 	return false
 }
 
-// Add makes an internal port at once, as Set does for one that is Internal. One that is
-// there, whoever made it, is left as it is.
+// Add makes a port at once: of the netdev that is called as [Name] says, or, where it is to be
+// Internal, as Set does. One that is there, whoever made it, is left as it is.
 func (s *Switch) Add(ctx context.Context, p Port) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *Switch) Add(ctx context.Context, p Port) error {
 	if _, ok := v.bridges[p.Bridge]; !ok {
 		return fmt.Errorf("make a port in bridge %s: %w", p.Bridge, ErrNoBridge)
 	}
-	return s.commit(ctx, db, v, []change{{describe: "make " + Name(p.ID), bridge: p.Bridge, addPort: internalPort(p)}})
+	return s.commit(ctx, db, v, []change{{describe: "make " + Name(p.ID), bridge: p.Bridge, addPort: madePort(p)}})
 }
 
 // Await waits until the database shows a port of a bridge in the state that it is asked for,

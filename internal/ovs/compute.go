@@ -186,22 +186,25 @@ func (c *computation) missing(want Port) {
 	if !want.Internal {
 		return
 	}
-	c.add(change{describe: fmt.Sprintf("make %s in %s with %s", Name(want.ID), want.Bridge, vlanText(tagOf(want))), bridge: want.Bridge, addPort: internalPort(want)})
+	c.add(change{describe: fmt.Sprintf("make %s in %s with %s", Name(want.ID), want.Bridge, vlanText(tagOf(want))), bridge: want.Bridge, addPort: madePort(want)})
 }
 
-// internalPort is a port that is made here.
-func internalPort(want Port) *newPort {
+// madePort is a port that is made here.
+func madePort(want Port) *newPort {
 	n := &newPort{
 		port: portRow{
 			Name: Name(want.ID), Tag: tagOf(want), ExternalIDs: owner(want), OtherConfig: map[string]string{transient: "true"},
 		},
-		iface: iface{Name: Name(want.ID), Type: "internal", ExternalIDs: ifaceIDs(want)},
+		iface: iface{Name: Name(want.ID), ExternalIDs: ifaceIDs(want)},
+	}
+	if want.Internal {
+		n.iface.Type = "internal"
 	}
 	if want.MTU > 0 {
 		mtu := want.MTU
 		n.iface.MTURequest = &mtu
 	}
-	if want.MAC != "" {
+	if want.MAC != "" && want.Internal {
 		mac := want.MAC
 		n.iface.MAC = &mac
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"neutrino/internal/ovs"
 )
@@ -20,72 +21,64 @@ type OpenVSwitch struct{ Switch *ovs.Switch }
 
 var _ Bridges = OpenVSwitch{}
 
-// Add implements Bridges.
+// Add implements Bridges. The interface is one end of a veth pair: Open vSwitch has a hold on
+// the netdevs it makes itself by their names, and makes one anew that is called otherwise in a
+// namespace. The other end is for the namespace.
 func (o OpenVSwitch) Add(ctx context.Context, v VIF) error {
 	ctx, cancel := context.WithTimeout(ctx, interfaceDeadline)
 	defer cancel()
+	if err := pair(v); err != nil {
+		return err
+	}
 	p := ovs.Port{ID: v.PortID, NetworkID: v.NetworkID, Bridge: v.Bridge, VLAN: v.VLAN, MAC: v.MAC, MTU: v.MTU}
 	if err := o.Switch.Add(ctx, p); err != nil {
 		return err
 	}
-	// The kernel shows the netdev before Open vSwitch is done with it; one that is moved away
-	// that early is lost to the bridge. The ifindex is written when it is done.
-	_, err := o.Switch.Await(ctx, p, func(s ovs.Status) bool {
-		index, err := linkIndex(v.Netdev)
-		return err == nil && index != 0 && s.OFPort > 0 && s.Ifindex == index
-	})
-	if err != nil {
-		return fmt.Errorf("wait for Open vSwitch to make interface %s in %s: %w; is ovs-vswitchd running?", v.Netdev, v.Bridge, err)
+	if _, err := o.Switch.Await(ctx, p, func(s ovs.Status) bool { return s.OFPort > 0 }); err != nil {
+		return fmt.Errorf("wait for Open vSwitch to take interface %s into %s: %w; is ovs-vswitchd running?", v.Netdev, v.Bridge, err)
 	}
 	return nil
 }
 
-// Remove implements Bridges.
-func (o OpenVSwitch) Remove(ctx context.Context, v VIF) error {
-	ctx, cancel := context.WithTimeout(ctx, interfaceDeadline)
-	defer cancel()
-	fail := func(err error) error {
-		return fmt.Errorf("remove interface %s from %s: %w", v.Netdev, v.Bridge, err)
-	}
-	updates, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
-	if err := netlink.LinkSubscribe(updates, done); err != nil {
-		return fail(fmt.Errorf("watch links: %w", err))
-	}
-	defer func() {
-		close(done)
-		for range updates { // until its reader has ended
+// pair makes the veth pair of a VIF, the bridge's end up.
+func pair(v VIF) error {
+	l, err := netlink.LinkByName(v.Netdev)
+	var none netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &none):
+		l = &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: v.Netdev, MTU: v.MTU}, PeerName: passing(v), PeerMTU: uint32(max(v.MTU, 0))} //nolint:gosec // not negative
+		if err = netlink.LinkAdd(l); err != nil {
+			return fmt.Errorf("make interface %s: %w", v.Netdev, err)
 		}
-	}()
-	if removed, err := o.Switch.Remove(ctx, v.PortID); err != nil || !removed {
+	case err != nil:
+		return fmt.Errorf("find %s: %w", v.Netdev, err)
+	case l.Type() != "veth":
+		return fmt.Errorf("make interface %s: %w: there is a device of that name and type %s", v.Netdev, ErrRefused, l.Type())
+	}
+	if err = netlink.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set %s up: %w", v.Netdev, err)
+	}
+	return nil
+}
+
+// Remove implements Bridges. With one end of the pair goes the other, wherever it is.
+func (o OpenVSwitch) Remove(ctx context.Context, v VIF) error {
+	if _, err := o.Switch.Remove(ctx, v.PortID); err != nil {
 		return err
 	}
-	for {
-		if index, err := linkIndex(v.Netdev); err != nil || index == 0 {
-			return err
-		}
-		select {
-		case _, ok := <-updates:
-			if !ok {
-				return fail(errors.New("the kernel tells of links no more"))
-			}
-		case <-ctx.Done():
-			return fail(fmt.Errorf("Open vSwitch has not done it: %w; is ovs-vswitchd running?", ctx.Err())) //nolint:staticcheck // a name
-		}
+	l, err := netlink.LinkByName(v.Netdev)
+	var none netlink.LinkNotFoundError
+	if errors.As(err, &none) || err == nil && l.Type() != "veth" {
+		return nil
 	}
+	if err == nil {
+		err = netlink.LinkDel(l)
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("delete interface %s: %w", v.Netdev, err)
+	}
+	return nil
 }
 
 // Interface implements Bridges.
 func (o OpenVSwitch) Interface(portID string) string { return ovs.Name(portID) }
-
-// linkIndex of a link of this namespace; 0 = there is none.
-func linkIndex(name string) (int, error) {
-	l, err := netlink.LinkByName(name)
-	var none netlink.LinkNotFoundError
-	if errors.As(err, &none) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find %s: %w", name, err)
-	}
-	return l.Attrs().Index, nil
-}

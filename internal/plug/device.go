@@ -31,11 +31,8 @@ type Devices interface {
 	MoveOut(ctx context.Context, v VIF) error
 	// In reports whether the netdev is in the target's namespace, as it is to be there.
 	In(v VIF) (bool, error)
-	// Find says whether the target's namespace exists, and whether the netdev is in it, in
-	// whatever state; one that was made anew, and is in the host's namespace, is not.
-	Find(v VIF) (space, netdev bool, err error)
-	// Discard deletes what is left in the target's namespace of a netdev that was made anew.
-	Discard(ctx context.Context, v VIF) error
+	// HasSpace reports whether the target's namespace is there.
+	HasSpace(v VIF) (bool, error)
 	// User says in words who uses the VF; "" = nobody.
 	User(ctx context.Context, slot string) (string, error)
 }

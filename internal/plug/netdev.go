@@ -74,47 +74,16 @@ func (netdevs) in(v VIF) (bool, error) {
 	return l != nil && l.Attrs().Name == v.Target.Ifname && l.Attrs().Flags&net.FlagUp != 0, err
 }
 
-// find says whether the namespace is there, and the netdev in it.
-func (netdevs) find(v VIF) (space, netdev bool, err error) {
-	nl, _, done, err := handle(v.Target.Netns)
+// hasSpace reports whether the namespace is there.
+func (netdevs) hasSpace(v VIF) (bool, error) {
+	ns, err := netspace.Open(v.Target.Netns)
 	if errors.Is(err, netspace.ErrNotExist) {
-		return false, false, nil
+		return false, nil
 	}
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
-	defer done()
-	l, err := marked(nl, v)
-	if err != nil || l == nil {
-		return true, false, err
-	}
-	anew, err := linkIndex(v.Netdev)
-	return true, anew == 0, err
-}
-
-// discard deletes the netdev that is in the namespace where there is a new one in the host's:
-// the persistent taps of a userspace datapath outlive their daemon, and lead nowhere.
-func (netdevs) discard(v VIF) error {
-	anew, err := linkIndex(v.Netdev)
-	if err != nil || anew == 0 {
-		return err
-	}
-	nl, _, done, err := handle(v.Target.Netns)
-	if errors.Is(err, netspace.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer done()
-	l, err := marked(nl, v)
-	if err != nil || l == nil {
-		return err
-	}
-	if err = nl.LinkDel(l); err != nil {
-		return fmt.Errorf("delete what is left of %s in namespace %s: %w", l.Attrs().Name, v.Target.Netns, err)
-	}
-	return nil
+	return true, ns.Close()
 }
 
 // moveIn brings the netdev called name into the namespace. Half moved, it goes on.

@@ -38,7 +38,7 @@ func (e *Engine) Release(slots []string) {
 // and retries what is stuck, until ctx ends. It returns when nothing of it runs any
 // more.
 func (e *Engine) Run(ctx context.Context) {
-	r := runner{e: e, ctx: ctx, wanted: map[string]bool{}, running: map[string]bool{}, ended: make(chan outcome), ports: e.ports.Next(), mend: true, fails: map[string]int{}}
+	r := runner{e: e, ctx: ctx, wanted: map[string]bool{}, running: map[string]bool{}, ended: make(chan outcome), ports: e.ports.Next(), homes: true, fails: map[string]int{}}
 	r.retry = time.NewTimer(0)
 	defer r.retry.Stop()
 	for ctx.Err() == nil {
@@ -62,7 +62,7 @@ type runner struct {
 	domains chan struct{}   // capacity 1: domains may have changed; nil = not watched yet
 	look    bool            // domains changed while they were looked at
 	ports   <-chan struct{} // closed when ports have changed
-	mend    bool            // ports changed, or mending failed
+	homes   bool            // ports changed, or the last look failed
 }
 
 // outcome of one piece of work: what is to be unplugged because of it.
@@ -76,7 +76,7 @@ type outcome struct {
 const (
 	domainWork  = "domains"
 	recoverWork = "recover"
-	mendWork    = "mend"
+	homeWork    = "homeless"
 	watchWork   = "watch"
 )
 
@@ -101,20 +101,20 @@ func (r *runner) turn() {
 	case <-r.domains:
 		r.look = true
 	case <-r.ports:
-		r.ports, r.mend = r.e.ports.Next(), true
+		r.ports, r.homes = r.e.ports.Next(), true
 	case <-r.e.poke:
 		r.retry.Reset(firstRetry)
 	case <-r.retry.C:
 		r.start(recoverWork, func() outcome { r.e.recover(r.ctx); return outcome{again: r.e.hangs()} })
-		r.mend = true
+		r.homes = true
 	case o := <-r.ended:
 		r.end(o)
 	}
 	if r.look && r.start(domainWork, func() outcome { return outcome{slots: r.e.orphans(r.ctx)} }) {
 		r.look = false
 	}
-	if r.mend && r.start(mendWork, func() outcome { return r.e.mend(r.ctx) }) {
-		r.mend = false
+	if r.homes && r.start(homeWork, func() outcome { return r.e.homeless(r.ctx) }) {
+		r.homes = false
 	}
 	r.unplug()
 }

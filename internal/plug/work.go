@@ -52,7 +52,7 @@ func (w worker) unplug(v VIF) journal.Work {
 	switch {
 	case v.Bridge != "":
 		if v.Kind == Netns {
-			out.Steps = append(out.Steps, w.discard(v), w.moveOut(v), journal.Step{
+			out.Steps = append(out.Steps, journal.Step{
 				Describe: fmt.Sprintf("remove %s from bridge %s", v.Netdev, v.Bridge),
 				Do:       func(ctx context.Context) error { return w.removeInterface(ctx, v) },
 			})
@@ -79,14 +79,6 @@ func (w worker) moveOut(v VIF) journal.Step {
 	return journal.Step{
 		Describe: fmt.Sprintf("bring %s back from namespace %s as %s", v.Target.Ifname, v.Target.Netns, v.Netdev),
 		Do:       func(ctx context.Context) error { return w.dev.MoveOut(ctx, v) },
-	}
-}
-
-// discard deletes an interface that was made anew since it was plugged.
-func (w worker) discard(v VIF) journal.Step {
-	return journal.Step{
-		Describe: fmt.Sprintf("delete %s of namespace %s if %s was made anew", v.Target.Ifname, v.Target.Netns, v.Netdev),
-		Do:       func(ctx context.Context) error { return w.dev.Discard(ctx, v) },
 	}
 }
 

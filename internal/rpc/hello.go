@@ -89,7 +89,7 @@ func DecodeRoles(host string, in []*fabricv1.Role) ([]model.Agent, error) {
 	var out []model.Agent
 	for _, r := range in {
 		switch r.GetAgentType() {
-		case model.AgentNICSwitch, model.AgentDHCP, model.AgentL3:
+		case model.AgentNICSwitch, model.AgentOpenVSwitch, model.AgentDHCP, model.AgentL3:
 		default:
 			c.fail("roles.agent_type", "unknown type %.80q", r.GetAgentType())
 		}
