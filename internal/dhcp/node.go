@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"neutrino/internal/model"
+	"neutrino/internal/ra"
 )
 
 // DefaultPrefix of namespace names, as Neutron's.
@@ -56,6 +57,12 @@ type Options struct {
 	DNSDomain  string        // option 15; "" = none
 	DNSServers []netip.Addr  // dnsmasq_dns_servers: for subnets without dns_nameservers
 	Prefix     string        // of namespace names; "" = DefaultPrefix
+
+	// With Beside: the DHCP ports hold MetadataAddr, and instances are told the way to it on
+	// subnets without a router of ours (IsolatedMetadata, Neutron's enable_isolated_metadata)
+	// or on all (ForceMetadata, its force_metadata).
+	IsolatedMetadata, ForceMetadata bool
+
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil = metrics are kept but not exported
 
@@ -92,6 +99,7 @@ type Node struct {
 // served is what this process has running for a network.
 type served struct {
 	server   *Server
+	adverts  *ra.Server // nil while there is nothing to advertise
 	ifindex  int
 	mac      string
 	status   Status

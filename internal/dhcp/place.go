@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -59,6 +62,9 @@ func createPlace(name string, mark nsMark) (*place, error) {
 		}
 		if err := nl.LinkSetAlias(lo, mark.String()); err != nil {
 			return fmt.Errorf("mark lo: %w", err)
+		}
+		if err := hostOnly("default"); err != nil {
+			return err
 		}
 		return nl.LinkSetUp(lo)
 	})
@@ -120,7 +126,11 @@ func (p *place) giveBack(home netns.NsHandle, homeNL *netlink.Handle, l netlink.
 	fail := func(what string, err error) error {
 		return fmt.Errorf("return VF %s from %s: %s: %w", mark.netdev, p.name, what, err)
 	}
-	if err := p.nl.LinkSetDown(l); err != nil {
+	err := p.nl.LinkSetDown(l)
+	if mark.bridged() && errors.Is(err, unix.ENODEV) {
+		return nil // Open vSwitch has taken it away
+	}
+	if err != nil {
 		return fail("set down", err)
 	}
 	if err := p.flush(l); err != nil {
@@ -204,7 +214,7 @@ func clip(s string, n int) string {
 }
 
 // configure makes the link what the network asks for, changing only what differs.
-func (p *place) configure(l netlink.Link, n *model.DHCPNetwork) (netlink.Link, error) {
+func (p *place) configure(l netlink.Link, n *model.DHCPNetwork, d Defaults) (netlink.Link, error) {
 	fail := func(what string, err error) error {
 		return fmt.Errorf("%s of %s in %s: %w", what, l.Attrs().Name, p.name, err)
 	}
@@ -233,17 +243,41 @@ func (p *place) configure(l netlink.Link, n *model.DHCPNetwork) (netlink.Link, e
 			return nil, fail(fmt.Sprintf("set MTU %d", n.MTU), err)
 		}
 	}
+	if err := netspace.DoAt(p.ns, func() error { return hostOnly(name) }); err != nil {
+		return nil, fail("take no advertisements", err)
+	}
 	if err := p.nl.LinkSetUp(l); err != nil {
 		return nil, fail("set up", err)
 	}
-	if err := p.setAddresses(l, n); err != nil {
+	if err := p.setAddresses(l, n, d); err != nil {
 		return nil, fail("set addresses", err)
 	}
 	return p.nl.LinkByIndex(a.Index)
 }
 
-func (p *place) setAddresses(l netlink.Link, n *model.DHCPNetwork) error {
+// hostOnly keeps the interface (or those to come) of this thread's namespace from taking
+// addresses and routes from anybody's advertisements, and from waiting before it speaks: its
+// addresses are a port's, and nobody else's.
+func hostOnly(ifname string) error {
+	for _, key := range []string{"accept_ra", "accept_dad"} {
+		file := filepath.Join("/proc/sys/net/ipv6/conf", ifname, key)
+		was, err := os.ReadFile(file)
+		if isNotExist(err) || err == nil && strings.TrimSpace(string(was)) == "0" {
+			continue // no IPv6 on this machine, or done
+		}
+		err = os.WriteFile(file, []byte("0"), 0o644)
+		if err != nil && !errors.Is(err, unix.EROFS) { // a container's /proc: what is taken is removed again
+			return fmt.Errorf("set %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+func (p *place) setAddresses(l netlink.Link, n *model.DHCPNetwork, d Defaults) error {
 	want := map[netip.Prefix]bool{}
+	if slices.ContainsFunc(n.Subnets, func(s *model.Subnet) bool { return d.metadataOn(s, n) }) {
+		want[netip.PrefixFrom(MetadataAddr, 32)] = true
+	}
 	for _, a := range n.Addresses {
 		want[netip.PrefixFrom(a.IP, prefixLen(a, n))] = true
 	}

@@ -127,7 +127,8 @@ func (n *Node) removeUnwanted(name string) error {
 
 // ensure brings one network to where it is served.
 func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
-	view, problems := NewView(want, Defaults{n.o.LeaseTime, n.o.DNSDomain, n.o.DNSServers})
+	d := n.defaults()
+	view, problems := NewView(want, d)
 	n.report(want.NetworkID, s, problems)
 	vf, found := n.o.FindVF(want.PortID)
 	p, err := n.enter(want, found && vf.Netdev != "")
@@ -140,7 +141,7 @@ func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
-	l, err = p.configure(l, want)
+	l, err = p.configure(l, want, d)
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
@@ -148,7 +149,15 @@ func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
 		return err
 	}
 	n.startBeside(p, want, s)
-	return nil
+	return n.advertise(p, l, want, s)
+}
+
+// defaults are what every network here is served with.
+func (n *Node) defaults() Defaults {
+	return Defaults{
+		LeaseTime: n.o.LeaseTime, DNSDomain: n.o.DNSDomain, DNSServers: n.o.DNSServers,
+		Metadata: n.o.Beside != nil && n.o.IsolatedMetadata, MetadataEverywhere: n.o.Beside != nil && n.o.ForceMetadata,
+	}
 }
 
 // enter opens the network's namespace, or makes it when there is a VF to put in.
@@ -227,12 +236,13 @@ func (s *served) alive() bool {
 }
 
 func (s *served) stop() error {
-	if s.server == nil {
-		return nil
+	var errs []error
+	if srv := s.server; srv != nil {
+		s.server = nil
+		errs = append(errs, srv.Close())
 	}
-	srv := s.server
-	s.server = nil
-	if err := srv.Close(); err != nil {
+	errs = append(errs, s.stopAdverts())
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stop DHCP server: %w", err)
 	}
 	return nil

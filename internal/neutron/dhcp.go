@@ -2,6 +2,7 @@ package neutron
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -59,10 +60,17 @@ func (s *Service) fillHosts(d *model.DHCPNetwork, ports func(func(*model.Port) b
 		if len(addresses) == 0 {
 			continue
 		}
+		if p.DeviceOwner == model.OwnerRouterInterface {
+			for _, a := range addresses {
+				d.RoutedSubnets = append(d.RoutedSubnets, a.SubnetID)
+			}
+		}
 		h := instanceOf(p, addresses)
 		h.Options = p.ExtraDHCPOpts
 		d.Hosts = append(d.Hosts, h)
 	}
+	slices.Sort(d.RoutedSubnets)
+	d.RoutedSubnets = slices.Compact(d.RoutedSubnets)
 }
 
 // instanceOf is what a host is told of a port that may be an instance's, without DHCP

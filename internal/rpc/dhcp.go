@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"net/netip"
+	"slices"
 
 	"neutrino/internal/model"
 	"neutrino/internal/rpc/fabricv1"
@@ -12,7 +13,7 @@ import (
 func EncodeDHCPNetwork(n *model.DHCPNetwork) *fabricv1.DHCPNetwork {
 	out := &fabricv1.DHCPNetwork{
 		NetworkId: n.NetworkID, PortId: n.PortID, Mac: n.MAC, Mtu: unsigned(n.MTU),
-		Addresses: encodeFixedIPs(n.Addresses),
+		Addresses: encodeFixedIPs(n.Addresses), RoutedSubnets: slices.Clone(n.RoutedSubnets),
 	}
 	for _, s := range n.Subnets {
 		out.Subnets = append(out.Subnets, encodeSubnet(s))
@@ -37,6 +38,12 @@ func DecodeDHCPNetwork(in *fabricv1.DHCPNetwork) (*model.DHCPNetwork, error) {
 	if c.count("subnets", len(in.GetSubnets()), maxSubnets) {
 		for _, s := range in.GetSubnets() {
 			out.Subnets = append(out.Subnets, c.subnet(s))
+		}
+	}
+	if c.count("routed_subnets", len(in.GetRoutedSubnets()), maxSubnets) {
+		for _, id := range in.GetRoutedSubnets() {
+			c.id("routed_subnets", id)
+			out.RoutedSubnets = append(out.RoutedSubnets, id)
 		}
 	}
 	if c.count("hosts", len(in.GetHosts()), MaxHosts) {
