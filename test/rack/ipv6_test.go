@@ -32,7 +32,7 @@ func (s *story) metadata(t *testing.T) {
 	for _, i := range []*instance{s.red1, s.blue2} {
 		i.lease(t)
 		eventually(t, i.ns+" is told who it is", time.Minute, func() bool {
-			out, err := i.on.try("ip netns exec " + i.ns + " /bin/busybox wget -q -T 10 -O - http://169.254.169.254/latest/meta-data/instance-id")
+			out, err := i.on.try("ip netns exec " + i.ns + " curl -s -m 10 http://169.254.169.254/latest/meta-data/instance-id")
 			return err == nil && out == i.ID
 		})
 	}
