@@ -31,6 +31,7 @@ type Config struct {
 	Identity      Identity
 	DHCP          DHCP
 	L3            L3
+	Metadata      Metadata
 	VEB           VEB
 	Libvirt       Libvirt
 	Metrics       Metrics
@@ -242,6 +243,17 @@ type DHCP struct {
 // L3 is [l3]: the L3 role of an agent.
 type L3 struct {
 	Enabled bool
+}
+
+// Metadata is [metadata], with what metadata_agent.ini has in [DEFAULT].
+type Metadata struct {
+	Enabled      bool
+	NovaHost     string // "" = there is no Nova: instances get documents of our own
+	NovaPort     int
+	NovaProtocol string // http, https
+	NovaInsecure bool
+	NovaTLS      TLS
+	SharedSecret string
 }
 
 // VEB is [veb]: the software embedded switch.

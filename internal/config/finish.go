@@ -49,7 +49,7 @@ func (c *Config) Check(role Role) error {
 		errs = append(errs, c.checkListener(), c.checkNetworkTypes(), c.checkFabric("listen", c.Fabric.Listen))
 	}
 	if role != Controller {
-		errs = append(errs, c.checkDevices(), c.checkBridges(), c.checkFabric("controllers", c.Fabric.Controllers))
+		errs = append(errs, c.checkDevices(), c.checkBridges(), c.checkMetadata(), c.checkFabric("controllers", c.Fabric.Controllers))
 	}
 	return errors.Join(errs...)
 }
@@ -96,6 +96,22 @@ func (c *Config) checkNetworkTypes() error {
 	}
 	if t := c.ML2.ExternalNetworkType; t != "" && !slices.Contains(c.ML2.TypeDrivers, t) {
 		errs = append(errs, c.wrong("not among [ml2] type_drivers", Name{"ml2", "external_network_type"}))
+	}
+	return errors.Join(errs...)
+}
+
+// checkMetadata wants what Nova's metadata service cannot do without.
+func (c *Config) checkMetadata() error {
+	m := c.Metadata
+	if !m.Enabled || m.NovaHost == "" || !c.DHCP.Enabled && !c.L3.Enabled {
+		return nil
+	}
+	var errs []error
+	if m.SharedSecret == "" {
+		errs = append(errs, c.wrong("needs metadata_proxy_shared_secret: Nova believes what is signed with it", Name{def, "nova_metadata_host"}))
+	}
+	if (m.NovaTLS.CertFile == "") != (m.NovaTLS.KeyFile == "") {
+		errs = append(errs, c.wrong("nova_client_cert and nova_client_priv_key go together", Name{def, "nova_client_cert"}, Name{def, "nova_client_priv_key"}))
 	}
 	return errors.Join(errs...)
 }

@@ -110,6 +110,49 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.L3.Enabled },
 		},
 		{
+			Name: Name{"metadata", "enabled"}, Kind: Bool, Default: "true", Role: Agents,
+			Help: "Answer instances at 169.254.169.254 where this host serves DHCP or carries routers: with what Nova says, if " +
+				"[DEFAULT] nova_metadata_host is set, else with documents that cloud-init reads.",
+			into: func(c *Config) any { return &c.Metadata.Enabled },
+		},
+		{
+			Name: Name{def, "nova_metadata_host"}, Role: Agents, Sample: "192.0.2.10", check: isHost, Old: []Name{{def, "nova_metadata_ip"}},
+			Help: "Nova's metadata service. Unset: there is none, and instances get what is in their ports' binding:profile.",
+			into: func(c *Config) any { return &c.Metadata.NovaHost },
+		},
+		{
+			Name: Name{def, "nova_metadata_port"}, Kind: Port, Default: "8775", Role: Agents,
+			Help: "TCP port of Nova's metadata service.",
+			into: func(c *Config) any { return &c.Metadata.NovaPort },
+		},
+		{
+			Name: Name{def, "nova_metadata_protocol"}, Default: "http", Choices: []string{"http", "https"}, Role: Agents,
+			Help: "How Nova's metadata service is spoken to.",
+			into: func(c *Config) any { return &c.Metadata.NovaProtocol },
+		},
+		{
+			Name: Name{def, "nova_metadata_insecure"}, Kind: Bool, Default: "false", Role: Agents,
+			Help: "Do not check the certificate of Nova's metadata service.",
+			into: func(c *Config) any { return &c.Metadata.NovaInsecure },
+		},
+		{
+			Name: Name{def, "auth_ca_cert"}, Role: Agents, Help: "CA (PEM) of that certificate. Unset: the system's.",
+			into: func(c *Config) any { return &c.Metadata.NovaTLS.CAFile },
+		},
+		{
+			Name: Name{def, "nova_client_cert"}, Role: Agents, Help: "Client certificate (PEM) for Nova's metadata service.",
+			into: func(c *Config) any { return &c.Metadata.NovaTLS.CertFile },
+		},
+		{
+			Name: Name{def, "nova_client_priv_key"}, Role: Agents, Help: "Its private key (PEM).",
+			into: func(c *Config) any { return &c.Metadata.NovaTLS.KeyFile },
+		},
+		{
+			Name: Name{def, "metadata_proxy_shared_secret"}, Secret: true, Role: Agents, Sample: "a long random word",
+			Help: "What instances' ids are signed with towards Nova; the same as in its [neutron] metadata_proxy_shared_secret.",
+			into: func(c *Config) any { return &c.Metadata.SharedSecret },
+		},
+		{
 			Name: Name{"metrics", "listen"}, Sample: "127.0.0.1:9697", check: isHostPort,
 			Help: "Address for /metrics, /healthz and /readyz. Unset: not served.",
 			into: func(c *Config) any { return &c.Metrics.Listen },

@@ -56,7 +56,7 @@ func knownServer() []Option {
 			allowed_conntrack_helpers loadbalancer_pool_scheduler_driver allow_automatic_lbaas_agent_failover`),
 		known(def, nova, `notify_nova_on_port_status_changes notify_nova_on_port_data_changes send_events_interval nova_url
 			nova_region_name nova_admin_username nova_admin_tenant_id nova_admin_tenant_name nova_admin_password!
-			nova_admin_auth_url nova_ca_certificates_file nova_api_insecure nova_client_cert nova_client_priv_key
+			nova_admin_auth_url nova_ca_certificates_file nova_api_insecure
 			notification_driver notification_topics default_notification_level default_publisher_id`),
 		known("ssl", serving, "version ciphers"),
 		known("database", "neutrino keeps its state in etcd: see [store]", `engine sqlite_synchronous sqlite_db backend connection!
@@ -123,8 +123,8 @@ func knownAgents() []Option {
 			ha_confs_path ha_vrrp_auth_type ha_vrrp_auth_password! ha_vrrp_advert_int ha_keepalived_state_change_server_threads
 			ha_vrrp_health_check_interval pd_confs vendor_pen ra_confs min_rtr_adv_interval max_rtr_adv_interval
 			external_network_bridge gateway_external_network_id router_id router_delete_namespaces l3_agent_manager`),
-		known(def, "there is no metadata proxy yet", `metadata_proxy_socket metadata_proxy_user metadata_proxy_group metadata_proxy_shared_secret! nova_metadata_ip
-			nova_metadata_host nova_metadata_port nova_metadata_protocol metadata_workers metadata_backlog`),
+		known(def, "the metadata proxy is a part of the agent", `metadata_proxy_socket metadata_proxy_socket_mode metadata_proxy_user metadata_proxy_group
+			metadata_workers metadata_backlog`),
 	)
 }
 

@@ -30,9 +30,9 @@ func (n *Node) startBeside(p *place, want *model.DHCPNetwork, s *served) {
 		}
 		s.beside, s.besideOf, s.told = c, id, nil
 	}
-	if s.told != want {
+	if s.told != want || s.toldOn != s.ifindex {
 		s.beside.Set(want)
-		s.told = want
+		s.told, s.toldOn = want, s.ifindex
 	}
 }
 

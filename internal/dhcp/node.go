@@ -108,6 +108,7 @@ type served struct {
 	beside   Companion
 	besideOf string             // identity of the namespace that beside works in
 	told     *model.DHCPNetwork // what beside was told last
+	toldOn   int                // on which device: one that was made anew lacks addresses
 }
 
 // State of a network on this host.

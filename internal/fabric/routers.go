@@ -30,7 +30,13 @@ func (s *session) deriveRouters(v *view, d *fabricv1.Delta) *watch {
 			want[r.RouterID] = old // what runs goes on
 		}
 	}
+	left, cut := &room{maxInstanceData}, 0
 	for _, r := range list {
+		if hosts, without := left.trim(r.Metadata); without > 0 {
+			c := *r
+			c.Metadata = hosts
+			r, cut = &c, cut+without
+		}
 		old := v.routers[r.RouterID]
 		if old != nil && sameRouter(old, r) {
 			want[r.RouterID] = old
@@ -46,6 +52,7 @@ func (s *session) deriveRouters(v *view, d *fabricv1.Delta) *watch {
 		}
 		want[r.RouterID] = fit
 	}
+	s.note("routers", &s.cutRouters, cut)
 	v.setRouters(want, d)
 	s.settleRouters(list, refused)
 	s.f.metrics.deriveSeconds.WithLabelValues("routers").Observe(time.Since(start).Seconds())

@@ -180,11 +180,18 @@ func (s *session) deriveNetworks(v *view, d *fabricv1.Delta) *watch {
 	}
 	list, changed := s.f.plane.DHCPNetworks(s.dhcp)
 	want := make(map[string]*model.DHCPNetwork, len(list))
+	left, cut := &room{maxInstanceData}, 0
 	for _, n := range list {
+		if hosts, without := left.trim(n.Hosts); without > 0 {
+			c := *n
+			c.Hosts = hosts
+			n, cut = &c, cut+without
+		}
 		if n = s.fit(n, v.networks[n.NetworkID]); n != nil {
 			want[n.NetworkID] = n
 		}
 	}
+	s.note("networks", &s.cutNetworks, cut)
 	v.setNetworks(want, d)
 	s.f.metrics.deriveSeconds.WithLabelValues("dhcp").Observe(time.Since(start).Seconds())
 	return newWatch(changed, start)

@@ -49,6 +49,8 @@ type session struct {
 	dhcp   string     // id of the DHCP agent, or ""
 	l3     string     // id of the L3 agent, or ""
 
+	cutNetworks, cutRouters int // instances told of without their data; of the sender
+
 	mu       sync.Mutex
 	current  map[string]int64            // port -> revision the host is asked for; nil = not known yet
 	reported map[string]model.PortReport // last word of the host, committed or about to be

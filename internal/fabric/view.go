@@ -106,7 +106,8 @@ func changedHosts(old, now *model.DHCPNetwork) *fabricv1.DHCPHosts {
 }
 
 func sameHost(a, b *model.DHCPHost) bool {
-	return a.MAC == b.MAC && a.HostName == b.HostName && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Options, b.Options)
+	return a.MAC == b.MAC && a.HostName == b.HostName && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Options, b.Options) &&
+		a.Device == b.Device && a.ProjectID == b.ProjectID && a.Instance.Equal(b.Instance)
 }
 
 // setRouters does the same for routers, each told whole.

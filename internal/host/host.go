@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/agent"
 	"neutrino/internal/config"
 	"neutrino/internal/dhcp"
+	"neutrino/internal/metadata"
 	"neutrino/internal/serve"
 )
 
@@ -59,13 +60,20 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	if br != nil {
 		opts = append(opts, agent.WithBridges(br))
 	}
+	meta, err := openMetadata(cfg, o.Log, reg)
+	if err != nil {
+		return err
+	}
+	if meta != nil {
+		defer meta.Close() // after those beside whom it works
+	}
 	if cfg.DHCP.Enabled {
-		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
+		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg, meta: meta}
 		defer d.close()
 		opts = append(opts, agent.WithDHCP(d.start))
 	}
 	if cfg.L3.Enabled {
-		l3 := &routerRole{log: o.Log}
+		l3 := &routerRole{log: o.Log, meta: meta}
 		defer l3.close()
 		opts = append(opts, agent.WithRouters(l3.start))
 	}
@@ -100,6 +108,7 @@ type dhcpRole struct {
 	cfg  *config.Config
 	log  *slog.Logger
 	reg  prometheus.Registerer
+	meta *metadata.Service // nil = none
 	node *dhcp.Node
 }
 
@@ -124,6 +133,7 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 		LeaseTime:  lease,
 		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
 		DNSServers: dns,
+		Beside:     besideDHCP(d.meta),
 		Log:        d.log,
 		Registerer: d.reg,
 	})

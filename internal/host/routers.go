@@ -4,12 +4,14 @@ import (
 	"log/slog"
 
 	"neutrino/internal/agent"
+	"neutrino/internal/metadata"
 	"neutrino/internal/router"
 )
 
 // routerRole starts the router node when the agent's loop asks for it.
 type routerRole struct {
 	log  *slog.Logger
+	meta *metadata.Service // nil = none
 	node *router.Node
 }
 
@@ -19,7 +21,8 @@ func (r *routerRole) start(find agent.FindVF) (agent.RouterServer, error) {
 			vf, ok := find(portID)
 			return router.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
 		},
-		Log: r.log,
+		Log:    r.log,
+		Beside: besideRouters(r.meta),
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // LinkState of a VF, as in IFLA_VF_LINK_STATE.
 type LinkState int
@@ -135,4 +138,12 @@ type InstanceData struct {
 	HostName   string   `json:"hostname,omitempty"`
 	PublicKeys []string `json:"public_keys,omitempty"` // OpenSSH, one a string
 	UserData   string   `json:"user_data,omitempty"`   // as cloud-init takes it
+}
+
+// Equal reports whether a and b say the same; nil equals nil only.
+func (a *InstanceData) Equal(b *InstanceData) bool {
+	if a == nil || b == nil || a == b {
+		return a == b
+	}
+	return a.HostName == b.HostName && a.UserData == b.UserData && slices.Equal(a.PublicKeys, b.PublicKeys)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"neutrino/internal/ml2"
 	"neutrino/internal/model"
 	"neutrino/internal/store"
 )
@@ -75,10 +76,13 @@ func (s *Service) fillHosts(d *model.DHCPNetwork, ports func(func(*model.Port) b
 // instanceOf is what a host is told of a port that may be an instance's, without DHCP
 // options. There is at least one address.
 func instanceOf(p *model.Port, addresses []model.FixedIP) model.DHCPHost {
-	return model.DHCPHost{
+	h := model.DHCPHost{
 		PortID: p.ID, MAC: model.CanonicalMAC(p.MAC), Addresses: addresses, HostName: hostName(addresses[0].IP),
 		Device: p.DeviceID, ProjectID: p.ProjectID,
 	}
+	// What is in the row was accepted when it was written; nothing better can be done here.
+	h.Instance, _ = ml2.ReadInstance(p.Binding.Profile)
+	return h
 }
 
 func onSubnets(fixed []model.FixedIP, subnets []*model.Subnet) []model.FixedIP {

@@ -30,6 +30,9 @@ const (
 	maxPerHost     = 64   // addresses or options of one DHCP host
 	maxText        = 4096
 	maxJSON        = 1 << 18
+	maxUserData    = 64 << 10 // bytes, of one instance
+	maxPublicKeys  = 16
+	maxPublicKey   = 8 << 10 // bytes
 )
 
 var (
@@ -75,6 +78,14 @@ func (c *checks) text(field, s string, limit int) {
 		c.fail(field, "not UTF-8")
 	case strings.ContainsRune(s, 0):
 		c.fail(field, "holds a NUL")
+	}
+}
+
+// line is text that holds no control characters but tabs: it may end up in a header.
+func (c *checks) line(field, s string, limit int) {
+	c.text(field, s, limit)
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		c.fail(field, "holds a control character")
 	}
 }
 
