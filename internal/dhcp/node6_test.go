@@ -176,8 +176,8 @@ func (c *companion) Close() error {
 	return nil
 }
 
-// TestBeside: what runs beside is there while the network is served, hears of changes only, and
-// has the address that instances ask.
+// TestBeside: what runs beside is there while the network is served, and hears of
+// changes only.
 func TestBeside(t *testing.T) {
 	r := newRig(t)
 	c := &companion{}
@@ -211,30 +211,6 @@ func TestBeside(t *testing.T) {
 		t.Errorf("made %d, told %d times, closed %d", made, len(c.told), c.closed)
 	}
 	c.mu.Unlock()
-	holds := func() bool {
-		found := false
-		r.in(r.namespace(), func() error {
-			l, err := netlink.LinkByName("ns-aaaaaaaa-bb")
-			if err != nil {
-				return err
-			}
-			addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
-			for _, a := range addrs {
-				found = found || a.IPNet.String() == "169.254.169.254/32"
-			}
-			return err
-		})
-		return found
-	}
-	if !holds() {
-		t.Error("the metadata address is not there")
-	}
-	routed := testNetwork()
-	routed.RoutedSubnets = []string{"s1", "s2"}
-	set(t, n, routed)
-	if holds() {
-		t.Error("a routed network's DHCP port holds the metadata address")
-	}
 	set(t, n)
 	if c.closed != 1 {
 		t.Errorf("closed %d times", c.closed)
