@@ -133,7 +133,8 @@ type OVS struct {
 	BridgeUplinks  map[string][]string // bridge -> its netdev, likewise
 	Connection     string
 	Datapath       string // system, netdev
-	TLS            TLS    // towards an ssl: Connection
+	MoveAddresses  bool
+	TLS            TLS // towards an ssl: Connection
 }
 
 // Prohibit is [sriov_driver] and [ovs_driver].

@@ -31,6 +31,12 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.OVS.BridgeUplinks },
 		},
 		{
+			Name: Name{"ovs", "move_uplink_addresses"}, Kind: Bool, Default: "false", Role: Agents,
+			Help: "Take an uplink that has addresses of the host's all the same, and move its addresses and routes to the bridge. The " +
+				"host is cut off for a moment; your network configuration has to say the same, or a reboot undoes it.",
+			into: func(c *Config) any { return &c.OVS.MoveAddresses },
+		},
+		{
 			Name: Name{"ovs", "ovsdb_connection"}, Default: "unix:/run/openvswitch/db.sock", Role: Agents, check: isOVSDB,
 			Help: "Open vSwitch's database: unix:/path, ssl:host:port, or tcp:host:port on loopback.",
 			into: func(c *Config) any { return &c.OVS.Connection },

@@ -55,6 +55,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
 		agent.WithConnection(func(err error) { health.Set("connected", err) }),
+		agent.WithProber(newProber(cfg, o.Log)),
 		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw, br: br}).start),
 	}
 	if br != nil {

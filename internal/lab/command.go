@@ -107,6 +107,7 @@ func upFlags(cmd *cobra.Command, o *Options) {
 	cmd.Flags().IntVar(&o.APIPort, "api-port", 0, "loopback port of the Networking API (default 9696 if it is free, else any)")
 	cmd.Flags().BoolVar(&o.Identity, "identity", true, "serve the built-in identity for clients that insist on Keystone")
 	cmd.Flags().IntVar(&o.VFs, "vfs", 8, "VFs per host")
+	cmd.Flags().BoolVar(&o.Routers, "routers", false, "let network1 carry routers, too")
 }
 
 func upCommand(f *flags) *cobra.Command {

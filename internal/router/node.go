@@ -79,13 +79,15 @@ type Options struct {
 // concurrent use.
 //
 // The host's namespace is the one that NewNode is called in. One goroutine belongs to the
-// Node; Close waits for it.
+// Node, and some that close sockets; Close waits for them.
 type Node struct {
 	o      Options
 	log    *slog.Logger
 	home   netns.NsHandle
 	homeNL *netlink.Handle
 	homeID string
+
+	closing sync.WaitGroup // of sockets
 
 	kick   chan struct{}
 	events chan struct{}
@@ -105,7 +107,13 @@ type carried struct {
 	adopted     bool // flows and neighbours were seen to by this process
 	companion   Companion
 	advertisers map[string]*advertised // by port id
-	tell        map[string]int         // port id -> announcements still to make
+	tell        map[string]again       // by port id: announcements still to make
+}
+
+// again says how many announcements are left, and when the next one is due.
+type again struct {
+	left int
+	at   time.Time
 }
 
 type advertised struct {
@@ -205,6 +213,7 @@ func (n *Node) Close() error {
 	n.mu.Unlock()
 	n.cancel()
 	<-n.done
+	n.closing.Wait()
 	var errs []error
 	for _, c := range n.routers {
 		errs = append(errs, c.stop())
