@@ -83,6 +83,7 @@ type options struct {
 	connected func(error)
 	bridges   Bridges
 	filters   Filters
+	prober    Prober
 	plugs     func(*bbolt.DB, Ports) (Plugs, error)
 }
 
@@ -139,7 +140,8 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 
 	t, box := newTable(s), newOutbox()
 	lp := newLoop(cfg, sw, state, s, t, box, o.log, m)
-	parts := []func(context.Context){lp.run}
+	desk := newProbeDesk(cfg.Host, o.prober, o.log)
+	parts := []func(context.Context){lp.run, desk.run}
 	if o.plugs != nil {
 		if lp.plugs, err = o.plugs(state.db, lp); err != nil {
 			return fmt.Errorf("agent: start the plug engine: %w", err)
@@ -172,7 +174,7 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 			now := t.get()
 			return cfg.roles(lp.devices(), len(now.Networks), len(now.Routers))
 		},
-		table: t, outbox: box, log: o.log, metrics: m, connected: o.connected, report: cfg.ReportInterval,
+		table: t, outbox: box, probes: desk, log: o.log, metrics: m, connected: o.connected, report: cfg.ReportInterval,
 	}
 	parts = append(parts, l.run)
 	var all sync.WaitGroup

@@ -41,6 +41,7 @@ type link struct {
 	roles                   func() []model.Agent
 	table                   *table
 	outbox                  *outbox
+	probes                  *probeDesk
 	log                     *slog.Logger
 	metrics                 *metrics
 	connected               func(error) // nil: a controller has accepted the agent
@@ -128,6 +129,7 @@ func (l *link) join(ctx context.Context, c controller) (accepted bool, err error
 		l.connected(nil)
 	}
 	l.outbox.restart()
+	l.probes.restart()
 
 	var talker sync.WaitGroup
 	defer talker.Wait()
@@ -198,6 +200,9 @@ func (l *link) hear(m *fabricv1.FromController) error {
 	case *fabricv1.FromController_Ack:
 		l.outbox.ack(b.Ack.GetSeq())
 		return nil
+	case *fabricv1.FromController_Probe:
+		l.probes.order(b.Probe)
+		return nil
 	default:
 		// A newer controller may have more to say; what is not understood is not needed.
 		l.log.Debug("message is not understood", "type", fmt.Sprintf("%T", b))
@@ -227,6 +232,15 @@ func (l *link) talk(ctx context.Context, s stream, beat time.Duration, told []*f
 			}
 			if err := s.Send(&fabricv1.FromAgent{Message: &fabricv1.FromAgent_Reports{Reports: m}}); err != nil {
 				return fmt.Errorf("send reports: %w", err)
+			}
+		case <-l.probes.ready:
+			r := l.probes.take()
+			if r == nil {
+				continue
+			}
+			m := &fabricv1.FromAgent_ProbeResult{ProbeResult: rpc.EncodeProbeResult(r)}
+			if err := s.Send(&fabricv1.FromAgent{Message: m}); err != nil {
+				return fmt.Errorf("send what was probed: %w", err)
 			}
 		case <-ticker.C:
 			roles, err := rpc.EncodeRoles(l.roles())

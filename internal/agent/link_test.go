@@ -23,7 +23,7 @@ func TestPortThatCameBackIsReportedAgain(t *testing.T) {
 	reports := map[string]model.PortReport{
 		"p1": {PortID: "p1", Revision: 7, Up: true}, "p2": {PortID: "p2", Revision: 7, Up: true},
 	}
-	l := &link{table: newTable(saved{}), outbox: newOutbox(), log: slog.New(slog.DiscardHandler)}
+	l := &link{table: newTable(saved{}), outbox: newOutbox(), probes: newProbeDesk("h1", nil, slog.New(slog.DiscardHandler)), log: slog.New(slog.DiscardHandler)}
 	hear := func(m *fabricv1.FromController) {
 		t.Helper()
 		if err := l.hear(m); err != nil {

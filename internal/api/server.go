@@ -87,6 +87,7 @@ func New(svc *neutron.Service, who auth.Authenticator, o Options) http.Handler {
 		"availability-zones":        newCollection(zones()),
 		"quotas":                    endpointFunc(serveQuotas),
 		"extensions":                endpointFunc(serveExtensions),
+		"fabric":                    endpointFunc(serveFabric),
 	}
 	return s
 }

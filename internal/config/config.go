@@ -239,6 +239,11 @@ type DHCP struct {
 	Enabled    bool
 	LeaseTime  time.Duration // 0 = [DEFAULT] dhcp_lease_duration
 	DNSServers []string      // given where a subnet has none
+
+	// Whether instances are led to the metadata service through the DHCP port: on subnets
+	// without a router of ours, and on all.
+	IsolatedMetadata bool
+	ForceMetadata    bool
 }
 
 // L3 is [l3]: the L3 role of an agent.

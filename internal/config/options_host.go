@@ -111,6 +111,16 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.DHCP.DNSServers },
 		},
 		{
+			Name: Name{def, "enable_isolated_metadata"}, Kind: Bool, Default: "true", Role: Agents,
+			Help: "Lead instances to the metadata service through the DHCP port (option 121) on subnets that no router of neutrino is on.",
+			into: func(c *Config) any { return &c.DHCP.IsolatedMetadata },
+		},
+		{
+			Name: Name{def, "force_metadata"}, Kind: Bool, Default: "false", Role: Agents,
+			Help: "Do so on every subnet with DHCP.",
+			into: func(c *Config) any { return &c.DHCP.ForceMetadata },
+		},
+		{
 			Name: Name{"l3", "enabled"}, Kind: Bool, Default: "false", Role: Agents,
 			Help: "Carry routers on this host: it is a network node. The kernel forwards, with nf_tables, in a namespace for each router.",
 			into: func(c *Config) any { return &c.L3.Enabled },

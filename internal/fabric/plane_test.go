@@ -19,6 +19,7 @@ import (
 	"neutrino/internal/agent"
 	"neutrino/internal/agent/switchtest"
 	"neutrino/internal/model"
+	"neutrino/internal/trunk"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,7 +42,9 @@ type fakePlane struct {
 	calls   int // of ReportPorts
 	derived int
 	failing error
-	gone    bool          // leases are gone
+	gone    bool // leases are gone
+	runs    []*trunk.Run
+	results []*trunk.Result
 	slow    chan struct{} // what a host has to carry is not known before it is closed; nil = at once
 }
 
@@ -152,6 +155,21 @@ func (p *fakePlane) Port(id string) (*model.Port, bool) {
 	defer p.mu.Unlock()
 	port, ok := p.ports[id]
 	return port, ok
+}
+
+func (p *fakePlane) Probes() ([]*trunk.Run, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.runs), p.changed
+}
+
+func (p *fakePlane) RecordProbe(_ context.Context, _ string, r *trunk.Result) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failing == nil {
+		p.results = append(p.results, r)
+	}
+	return p.failing
 }
 
 func (p *fakePlane) RouterSpecs(string) ([]*model.RouterSpec, <-chan struct{}) {

@@ -36,6 +36,9 @@ func (s *session) send() error {
 		s.tellNow(snapshot.GetAttachments())
 		err = s.write("snapshot", &fabricv1.FromController{Message: &fabricv1.FromController_Snapshot{Snapshot: snapshot}})
 	}
+	if err == nil {
+		err = s.tellProbes()
+	}
 	for err == nil {
 		s.host.sent = v
 		d = &fabricv1.Delta{BaseRevision: v.revision}
@@ -44,6 +47,9 @@ func (s *session) send() error {
 			return nil
 		case <-s.tell:
 			err = s.write("ack", &fabricv1.FromController{Message: &fabricv1.FromController_Ack{Ack: &fabricv1.Ack{Seq: s.acked.Load()}}})
+			continue
+		case <-s.probes.changed:
+			err = s.tellProbes()
 			continue
 		case <-ports.changed:
 			if ports.hold() {

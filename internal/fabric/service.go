@@ -7,6 +7,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/neutron"
 	"neutrino/internal/store"
+	"neutrino/internal/trunk"
 )
 
 // lease is what a host's liveness hangs on.
@@ -29,6 +30,9 @@ type plane interface {
 	RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan struct{})
 	// RouterSettled reports whether a report of a router as spec has it would change nothing.
 	RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool
+	// Probes are the verifications of the trunk that there are.
+	Probes() ([]*trunk.Run, <-chan struct{})
+	RecordProbe(ctx context.Context, host string, r *trunk.Result) error
 }
 
 // servicePlane is the real one.
@@ -76,4 +80,12 @@ func (p servicePlane) RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan s
 
 func (p servicePlane) RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool {
 	return p.svc.RouterSettled(spec, r)
+}
+
+func (p servicePlane) Probes() ([]*trunk.Run, <-chan struct{}) {
+	return p.svc.Probes(p.svc.DB().Snapshot())
+}
+
+func (p servicePlane) RecordProbe(ctx context.Context, host string, r *trunk.Result) error {
+	return p.svc.RecordProbe(ctx, host, r)
 }

@@ -15,13 +15,14 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/rpc"
 	"neutrino/internal/rpc/fabricv1"
+	"neutrino/internal/trunk"
 )
 
 type serverStream = *connect.BidiStream[fabricv1.FromAgent, fabricv1.FromController]
 
-// session is one stream of one host. Three goroutines work for it beside the one that
+// session is one stream of one host. Four goroutines work for it beside the one that
 // reads: sender is the only one that writes to the stream, committer brings reports to
-// the store, beater keeps the host alive. None waits for another, so an agent that does
+// the store, recorder what was heard on the trunk, beater keeps the host alive. None waits for another, so an agent that does
 // not read holds up its own sender only.
 type session struct {
 	f        *Fabric
@@ -60,6 +61,8 @@ type session struct {
 	routers      map[string]bool               // which the host is asked for; nil = not known yet
 	routerSaid   map[string]model.RouterReport // last word of the host, committed or about to be
 	routersAsked chan struct{}                 // closed once routers is known
+
+	probes probing // of the sender, expect apart
 }
 
 // telling is an attachment that went out to the host.
@@ -80,6 +83,7 @@ func newSession(ctx context.Context, f *Fabric, p peer, st serverStream, h rpc.H
 		gone: make(chan struct{}), inbox: newInbox(), beats: make(chan []model.Agent, 1), tell: make(chan struct{}, 1), asked: make(chan struct{}),
 		reported: map[string]model.PortReport{}, argued: map[string]int64{}, told: map[string]telling{},
 		routerSaid: map[string]model.RouterReport{}, routersAsked: make(chan struct{}),
+		probes: probing{told: map[trunk.ID]bool{}, expect: make(chan *trunk.Result, mostResults)},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s
@@ -108,7 +112,7 @@ func (s *session) run() error {
 	}
 	s.log.Info("host has joined", "version", s.hello.Version, "instance", s.instance)
 	var workers sync.WaitGroup
-	for _, work := range []func() error{s.send, s.commit, s.beat} {
+	for _, work := range []func() error{s.send, s.commit, s.beat, s.record} {
 		workers.Go(func() {
 			if err := work(); err != nil {
 				s.end(err)
@@ -183,6 +187,12 @@ func (s *session) hear(m *fabricv1.FromAgent) error {
 		}
 		s.inbox.addRouters(false, routers)
 		s.inbox.add(b.Reports.GetSeq(), reports)
+	case *fabricv1.FromAgent_ProbeResult:
+		result, err := rpc.DecodeProbeResult(s.name, b.ProbeResult)
+		if err != nil {
+			return err
+		}
+		s.expectResult(result)
 	case *fabricv1.FromAgent_Heartbeat:
 		roles, err := rpc.DecodeRoles(s.name, b.Heartbeat.GetRoles())
 		if err != nil {

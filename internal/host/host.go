@@ -55,6 +55,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
 		agent.WithConnection(func(err error) { health.Set("connected", err) }),
+		agent.WithProber(newProber(cfg, o.Log)),
 		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw, br: br}).start),
 	}
 	if br != nil {
@@ -73,7 +74,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		opts = append(opts, agent.WithDHCP(d.start))
 	}
 	if cfg.L3.Enabled {
-		l3 := &routerRole{log: o.Log, meta: meta}
+		l3 := &routerRole{cfg: cfg, log: o.Log, meta: meta}
 		defer l3.close()
 		opts = append(opts, agent.WithRouters(l3.start))
 	}
@@ -117,13 +118,9 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 	if lease == 0 {
 		lease = -1 // for ever, in dhcp's terms
 	}
-	var dns []netip.Addr
-	for _, s := range d.cfg.DHCP.DNSServers {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return nil, fmt.Errorf("[dhcp] dns_servers: %w", err)
-		}
-		dns = append(dns, a)
+	dns, err := dnsServers(d.cfg)
+	if err != nil {
+		return nil, err
 	}
 	node, err := dhcp.NewNode(dhcp.Options{
 		FindVF: func(portID string) (dhcp.VF, bool) {
@@ -131,9 +128,13 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 			return dhcp.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
 		},
 		LeaseTime:  lease,
-		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
+		DNSDomain:  dnsDomain(d.cfg),
 		DNSServers: dns,
 		Beside:     besideDHCP(d.meta),
+
+		IsolatedMetadata: d.cfg.DHCP.IsolatedMetadata,
+		ForceMetadata:    d.cfg.DHCP.ForceMetadata,
+
 		Log:        d.log,
 		Registerer: d.reg,
 	})
@@ -143,6 +144,21 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 	d.node = node
 	return node, nil
 }
+
+// dnsServers are those of subnets that name none.
+func dnsServers(cfg *config.Config) ([]netip.Addr, error) {
+	var dns []netip.Addr
+	for _, s := range cfg.DHCP.DNSServers {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("[dhcp] dns_servers: %w", err)
+		}
+		dns = append(dns, a)
+	}
+	return dns, nil
+}
+
+func dnsDomain(cfg *config.Config) string { return strings.TrimSuffix(cfg.Default.DNSDomain, ".") }
 
 func (d *dhcpRole) close() {
 	if d.node != nil {

@@ -1,8 +1,11 @@
 package neutron
 
 import (
+	"net/url"
+
 	"neutrino/internal/model"
 	"neutrino/internal/store"
+	"neutrino/internal/trunk"
 )
 
 // Layout changes whenever something that ports of the network rest on does: it comes and
@@ -31,6 +34,9 @@ type Tables struct {
 	Routers            *store.Table[model.Router]
 	FloatingIPs        *store.Table[model.FloatingIP]
 	RouterBindings     *store.Table[model.RouterBinding]
+	Probes             *store.Table[trunk.Run] // verifications of the trunk
+	ProbeResults       *store.Table[ProbeResult]
+	ProbeTurns         *store.Table[ProbeTurn]
 }
 
 // Names of indexes, as By and WatchBy want them.
@@ -51,6 +57,7 @@ const (
 	ByShared             = "shared"
 	ByPort               = "port"
 	ByRouter             = "router"
+	ByRun                = "run"
 )
 
 // NewTables returns the tables with their indexes; each set belongs to one store.DB.
@@ -101,6 +108,10 @@ func NewTables() *Tables {
 			store.Index[model.FloatingIP]{Name: ByRouter, Keys: func(f *model.FloatingIP) []string { return some(f.RouterID) }}),
 		RouterBindings: store.NewTable("router_bindings", func(b *model.RouterBinding) string { return b.RouterID },
 			store.Index[model.RouterBinding]{Name: ByAgent, Keys: func(b *model.RouterBinding) []string { return some(b.AgentID) }}),
+		Probes: store.NewTable("probes", func(r *trunk.Run) string { return r.ID.String() }),
+		ProbeResults: store.NewTable("probe_results", func(r *ProbeResult) string { return r.RunID + "." + r.Host },
+			store.Index[ProbeResult]{Name: ByRun, Keys: func(r *ProbeResult) []string { return some(r.RunID) }}),
+		ProbeTurns: store.NewTable("probe_turns", func(t *ProbeTurn) string { return url.PathEscape(t.PhysicalNetwork) }),
 	}
 }
 
@@ -110,6 +121,7 @@ func (t *Tables) All() []store.AnyTable {
 		t.Networks, t.Layouts, t.Subnets, t.Ports, t.SubnetPools, t.SecurityGroups,
 		t.SecurityGroupRules, t.AddressGroups, t.Quotas, t.Agents, t.Liveness, t.DHCPBindings,
 		t.Routers, t.FloatingIPs, t.RouterBindings,
+		t.Probes, t.ProbeResults, t.ProbeTurns,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"neutrino/internal/model"
+	"neutrino/internal/ra"
 )
 
 // DefaultPrefix of namespace names, as Neutron's.
@@ -51,13 +52,6 @@ type Companion interface {
 	io.Closer
 }
 
-// Advertiser sends router advertisements on one interface of a router.
-type Advertiser interface {
-	// Set is told the port each time it may have changed.
-	Set(port model.RouterPort) error
-	io.Closer
-}
-
 // Options of a Node. The zero value of each field is usable but for FindVF.
 type Options struct {
 	FindVF FindVF
@@ -69,10 +63,7 @@ type Options struct {
 	// MetadataPort is where the companion takes what was asked of 169.254.169.254:80;
 	// 0 = DefaultMetadataPort.
 	MetadataPort uint16
-	// Advertise starts router advertisements on an interface with IPv6 subnets, inside
-	// the namespace; nil = there are none.
-	Advertise func(netdev string, port model.RouterPort) (Advertiser, error)
-	Log       *slog.Logger
+	Log          *slog.Logger
 }
 
 // Node owns the namespaces of the routers that this host carries. It is safe for
@@ -117,8 +108,9 @@ type again struct {
 }
 
 type advertised struct {
-	Advertiser
+	*ra.Server
 	ifindex int
+	mac     string
 }
 
 // NewNode returns a Node that does nothing until Set is called.
@@ -223,7 +215,8 @@ func (n *Node) Close() error {
 	return errors.Join(errs...)
 }
 
-// stop ends what runs beside a router.
+// stop ends what runs beside a router. Hosts are not told that it is gone: it may be
+// elsewhere already, with the same address.
 func (c *carried) stop() error {
 	var errs []error
 	if c.companion != nil {

@@ -351,46 +351,5 @@ func (n *Node) beside(s *seat, want *model.RouterSpec, ports map[string]held, c 
 		}
 		c.companion.Set(want.Metadata)
 	}
-	if n.o.Advertise == nil {
-		return nil
-	}
-	kept := map[string]bool{}
-	for i := range want.Interfaces {
-		port := &want.Interfaces[i]
-		h, ok := ports[port.PortID]
-		if !ok || !slices.ContainsFunc(port.Addresses, func(a model.FixedIP) bool { return a.IP.Is6() }) {
-			continue
-		}
-		kept[port.PortID] = true
-		if err = n.advertise(s, *port, h, c); err != nil {
-			return fmt.Errorf("advertise the router on %s in %s: %w", h.link.Attrs().Name, s.name, err)
-		}
-	}
-	for id, a := range c.advertisers {
-		if !kept[id] {
-			delete(c.advertisers, id)
-			err = errors.Join(err, a.Close())
-		}
-	}
-	return err
-}
-
-func (n *Node) advertise(s *seat, port model.RouterPort, h held, c *carried) error {
-	a := c.advertisers[port.PortID]
-	if a != nil && a.ifindex == h.link.Attrs().Index {
-		return a.Set(port)
-	}
-	if a != nil {
-		delete(c.advertisers, port.PortID)
-		if err := a.Close(); err != nil {
-			return err
-		}
-	}
-	return netspace.DoAt(s.ns, func() error {
-		a, err := n.o.Advertise(h.link.Attrs().Name, port)
-		if err == nil {
-			c.advertisers[port.PortID] = &advertised{a, h.link.Attrs().Index}
-		}
-		return err
-	})
+	return n.advertise(s, want, ports, c)
 }

@@ -84,6 +84,7 @@ type FromAgent struct {
 	//	*FromAgent_Hello
 	//	*FromAgent_Heartbeat
 	//	*FromAgent_Reports
+	//	*FromAgent_ProbeResult
 	Message       isFromAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -153,6 +154,15 @@ func (x *FromAgent) GetReports() *Reports {
 	return nil
 }
 
+func (x *FromAgent) GetProbeResult() *ProbeResult {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_ProbeResult); ok {
+			return x.ProbeResult
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Message interface {
 	isFromAgent_Message()
 }
@@ -169,11 +179,17 @@ type FromAgent_Reports struct {
 	Reports *Reports `protobuf:"bytes,3,opt,name=reports,proto3,oneof"`
 }
 
+type FromAgent_ProbeResult struct {
+	ProbeResult *ProbeResult `protobuf:"bytes,4,opt,name=probe_result,json=probeResult,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Message() {}
 
 func (*FromAgent_Heartbeat) isFromAgent_Message() {}
 
 func (*FromAgent_Reports) isFromAgent_Message() {}
+
+func (*FromAgent_ProbeResult) isFromAgent_Message() {}
 
 // FromController is what a controller says. The first message is Welcome, the
 // second a Snapshot, or a Delta when the agent could resume.
@@ -185,6 +201,7 @@ type FromController struct {
 	//	*FromController_Snapshot
 	//	*FromController_Delta
 	//	*FromController_Ack
+	//	*FromController_Probe
 	Message       isFromController_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -263,6 +280,15 @@ func (x *FromController) GetAck() *Ack {
 	return nil
 }
 
+func (x *FromController) GetProbe() *Probe {
+	if x != nil {
+		if x, ok := x.Message.(*FromController_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
 type isFromController_Message interface {
 	isFromController_Message()
 }
@@ -283,6 +309,10 @@ type FromController_Ack struct {
 	Ack *Ack `protobuf:"bytes,4,opt,name=ack,proto3,oneof"`
 }
 
+type FromController_Probe struct {
+	Probe *Probe `protobuf:"bytes,5,opt,name=probe,proto3,oneof"`
+}
+
 func (*FromController_Welcome) isFromController_Message() {}
 
 func (*FromController_Snapshot) isFromController_Message() {}
@@ -290,6 +320,8 @@ func (*FromController_Snapshot) isFromController_Message() {}
 func (*FromController_Delta) isFromController_Message() {}
 
 func (*FromController_Ack) isFromController_Message() {}
+
+func (*FromController_Probe) isFromController_Message() {}
 
 // Hello names the host and what it can do.
 type Hello struct {
@@ -2502,21 +2534,667 @@ func (x *Route) GetNexthop() string {
 	return ""
 }
 
+// Probe is a host's part in a verification of the trunk: it listens from now on, and
+// sends when its turn comes.
+type Probe struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	RunId           []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"` // 16 bytes
+	Cancel          bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"`           // nothing else is set
+	Key             []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`                  // 32 bytes
+	PhysicalNetwork string                 `protobuf:"bytes,4,opt,name=physical_network,json=physicalNetwork,proto3" json:"physical_network,omitempty"`
+	Vlans           string                 `protobuf:"bytes,5,opt,name=vlans,proto3" json:"vlans,omitempty"`         // "100-200,300"
+	Sizes           []uint32               `protobuf:"varint,6,rep,packed,name=sizes,proto3" json:"sizes,omitempty"` // bytes behind the VLAN tag, ascending
+	Rounds          uint32                 `protobuf:"varint,7,opt,name=rounds,proto3" json:"rounds,omitempty"`
+	Rate            uint32                 `protobuf:"varint,8,opt,name=rate,proto3" json:"rate,omitempty"`                                // frames a second
+	Hosts           []*ProbeHost           `protobuf:"bytes,9,rep,name=hosts,proto3" json:"hosts,omitempty"`                               // in the order of their turns
+	DurationMs      uint32                 `protobuf:"varint,10,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"` // of the whole run
+	ElapsedMs       uint32                 `protobuf:"varint,11,opt,name=elapsed_ms,json=elapsedMs,proto3" json:"elapsed_ms,omitempty"`    // since it began
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Probe) GetRunId() []byte {
+	if x != nil {
+		return x.RunId
+	}
+	return nil
+}
+
+func (x *Probe) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+func (x *Probe) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Probe) GetPhysicalNetwork() string {
+	if x != nil {
+		return x.PhysicalNetwork
+	}
+	return ""
+}
+
+func (x *Probe) GetVlans() string {
+	if x != nil {
+		return x.Vlans
+	}
+	return ""
+}
+
+func (x *Probe) GetSizes() []uint32 {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
+func (x *Probe) GetRounds() uint32 {
+	if x != nil {
+		return x.Rounds
+	}
+	return 0
+}
+
+func (x *Probe) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Probe) GetHosts() []*ProbeHost {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Probe) GetDurationMs() uint32 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *Probe) GetElapsedMs() uint32 {
+	if x != nil {
+		return x.ElapsedMs
+	}
+	return 0
+}
+
+// ProbeHost is one host of a run.
+type ProbeHost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Uplinks       uint32                 `protobuf:"varint,2,opt,name=uplinks,proto3" json:"uplinks,omitempty"`                              // it may send on
+	SendAfterMs   uint32                 `protobuf:"varint,3,opt,name=send_after_ms,json=sendAfterMs,proto3" json:"send_after_ms,omitempty"` // since the run began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeHost) Reset() {
+	*x = ProbeHost{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeHost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeHost) ProtoMessage() {}
+
+func (x *ProbeHost) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeHost.ProtoReflect.Descriptor instead.
+func (*ProbeHost) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ProbeHost) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ProbeHost) GetUplinks() uint32 {
+	if x != nil {
+		return x.Uplinks
+	}
+	return 0
+}
+
+func (x *ProbeHost) GetSendAfterMs() uint32 {
+	if x != nil {
+		return x.SendAfterMs
+	}
+	return 0
+}
+
+// ProbeResult is what a host has to say at the end of a run. It may come twice.
+type ProbeResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Uplinks       []*ProbeUplink         `protobuf:"bytes,3,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
+	Heard         []*ProbeHeard          `protobuf:"bytes,4,rep,name=heard,proto3" json:"heard,omitempty"`
+	Leaks         []*ProbeLeak           `protobuf:"bytes,5,rep,name=leaks,proto3" json:"leaks,omitempty"`
+	Neighbours    []*ProbeNeighbour      `protobuf:"bytes,6,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
+	Foreign       uint32                 `protobuf:"varint,7,opt,name=foreign,proto3" json:"foreign,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResult) Reset() {
+	*x = ProbeResult{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResult) ProtoMessage() {}
+
+func (x *ProbeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
+func (*ProbeResult) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ProbeResult) GetRunId() []byte {
+	if x != nil {
+		return x.RunId
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetUplinks() []*ProbeUplink {
+	if x != nil {
+		return x.Uplinks
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetHeard() []*ProbeHeard {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetLeaks() []*ProbeLeak {
+	if x != nil {
+		return x.Leaks
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetNeighbours() []*ProbeNeighbour {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetForeign() uint32 {
+	if x != nil {
+		return x.Foreign
+	}
+	return 0
+}
+
+// ProbeUplink is one of the host's uplinks.
+type ProbeUplink struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Mac           string                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,3,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	Unfit         []uint32               `protobuf:"varint,5,rep,packed,name=unfit,proto3" json:"unfit,omitempty"`
+	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeUplink) Reset() {
+	*x = ProbeUplink{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeUplink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeUplink) ProtoMessage() {}
+
+func (x *ProbeUplink) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeUplink.ProtoReflect.Descriptor instead.
+func (*ProbeUplink) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ProbeUplink) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProbeUplink) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *ProbeUplink) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *ProbeUplink) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ProbeUplink) GetUnfit() []uint32 {
+	if x != nil {
+		return x.Unfit
+	}
+	return nil
+}
+
+func (x *ProbeUplink) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ProbeHeard is what came of one sender's frames of one size on one uplink.
+type ProbeHeard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // place in Probe.hosts
+	Uplink        uint32                 `protobuf:"varint,2,opt,name=uplink,proto3" json:"uplink,omitempty"`
+	On            uint32                 `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	Size          uint32                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	Vlans         string                 `protobuf:"bytes,5,opt,name=vlans,proto3" json:"vlans,omitempty"`
+	Partial       string                 `protobuf:"bytes,6,opt,name=partial,proto3" json:"partial,omitempty"`
+	Twice         string                 `protobuf:"bytes,7,opt,name=twice,proto3" json:"twice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeHeard) Reset() {
+	*x = ProbeHeard{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeHeard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeHeard) ProtoMessage() {}
+
+func (x *ProbeHeard) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeHeard.ProtoReflect.Descriptor instead.
+func (*ProbeHeard) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ProbeHeard) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetUplink() uint32 {
+	if x != nil {
+		return x.Uplink
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetOn() uint32 {
+	if x != nil {
+		return x.On
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetVlans() string {
+	if x != nil {
+		return x.Vlans
+	}
+	return ""
+}
+
+func (x *ProbeHeard) GetPartial() string {
+	if x != nil {
+		return x.Partial
+	}
+	return ""
+}
+
+func (x *ProbeHeard) GetTwice() string {
+	if x != nil {
+		return x.Twice
+	}
+	return ""
+}
+
+// ProbeLeak is a frame that was heard in another VLAN than it was sent in.
+type ProbeLeak struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	Uplink        uint32                 `protobuf:"varint,2,opt,name=uplink,proto3" json:"uplink,omitempty"`
+	On            uint32                 `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	Heard         uint32                 `protobuf:"varint,5,opt,name=heard,proto3" json:"heard,omitempty"` // 0 = untagged
+	Count         uint32                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeLeak) Reset() {
+	*x = ProbeLeak{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeLeak) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeLeak) ProtoMessage() {}
+
+func (x *ProbeLeak) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeLeak.ProtoReflect.Descriptor instead.
+func (*ProbeLeak) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ProbeLeak) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetUplink() uint32 {
+	if x != nil {
+		return x.Uplink
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetOn() uint32 {
+	if x != nil {
+		return x.On
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetHeard() uint32 {
+	if x != nil {
+		return x.Heard
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ProbeNeighbour is what a switch says of itself over LLDP.
+type ProbeNeighbour struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	On              uint32                 `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	Chassis         string                 `protobuf:"bytes,2,opt,name=chassis,proto3" json:"chassis,omitempty"`
+	Port            string                 `protobuf:"bytes,3,opt,name=port,proto3" json:"port,omitempty"`
+	PortDescription string                 `protobuf:"bytes,4,opt,name=port_description,json=portDescription,proto3" json:"port_description,omitempty"`
+	SystemName      string                 `protobuf:"bytes,5,opt,name=system_name,json=systemName,proto3" json:"system_name,omitempty"`
+	NativeVlan      uint32                 `protobuf:"varint,6,opt,name=native_vlan,json=nativeVlan,proto3" json:"native_vlan,omitempty"`
+	Vlans           string                 `protobuf:"bytes,7,opt,name=vlans,proto3" json:"vlans,omitempty"`
+	MaxFrame        uint32                 `protobuf:"varint,8,opt,name=max_frame,json=maxFrame,proto3" json:"max_frame,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ProbeNeighbour) Reset() {
+	*x = ProbeNeighbour{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeNeighbour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeNeighbour) ProtoMessage() {}
+
+func (x *ProbeNeighbour) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeNeighbour.ProtoReflect.Descriptor instead.
+func (*ProbeNeighbour) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ProbeNeighbour) GetOn() uint32 {
+	if x != nil {
+		return x.On
+	}
+	return 0
+}
+
+func (x *ProbeNeighbour) GetChassis() string {
+	if x != nil {
+		return x.Chassis
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetPortDescription() string {
+	if x != nil {
+		return x.PortDescription
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetSystemName() string {
+	if x != nil {
+		return x.SystemName
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetNativeVlan() uint32 {
+	if x != nil {
+		return x.NativeVlan
+	}
+	return 0
+}
+
+func (x *ProbeNeighbour) GetVlans() string {
+	if x != nil {
+		return x.Vlans
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetMaxFrame() uint32 {
+	if x != nil {
+		return x.MaxFrame
+	}
+	return 0
+}
+
 var File_neutrino_fabric_v1_fabric_proto protoreflect.FileDescriptor
 
 const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\n" +
-	"\x1fneutrino/fabric/v1/fabric.proto\x12\x12neutrino.fabric.v1\"\xc1\x01\n" +
+	"\x1fneutrino/fabric/v1/fabric.proto\x12\x12neutrino.fabric.v1\"\x87\x02\n" +
 	"\tFromAgent\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.neutrino.fabric.v1.HelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.neutrino.fabric.v1.HeartbeatH\x00R\theartbeat\x127\n" +
-	"\areports\x18\x03 \x01(\v2\x1b.neutrino.fabric.v1.ReportsH\x00R\areportsB\t\n" +
-	"\amessage\"\xf0\x01\n" +
+	"\areports\x18\x03 \x01(\v2\x1b.neutrino.fabric.v1.ReportsH\x00R\areports\x12D\n" +
+	"\fprobe_result\x18\x04 \x01(\v2\x1f.neutrino.fabric.v1.ProbeResultH\x00R\vprobeResultB\t\n" +
+	"\amessage\"\xa3\x02\n" +
 	"\x0eFromController\x127\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1b.neutrino.fabric.v1.WelcomeH\x00R\awelcome\x12:\n" +
 	"\bsnapshot\x18\x02 \x01(\v2\x1c.neutrino.fabric.v1.SnapshotH\x00R\bsnapshot\x121\n" +
 	"\x05delta\x18\x03 \x01(\v2\x19.neutrino.fabric.v1.DeltaH\x00R\x05delta\x12+\n" +
-	"\x03ack\x18\x04 \x01(\v2\x17.neutrino.fabric.v1.AckH\x00R\x03ackB\t\n" +
+	"\x03ack\x18\x04 \x01(\v2\x17.neutrino.fabric.v1.AckH\x00R\x03ack\x121\n" +
+	"\x05probe\x18\x05 \x01(\v2\x19.neutrino.fabric.v1.ProbeH\x00R\x05probeB\t\n" +
 	"\amessage\"\xb5\x01\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12.\n" +
@@ -2732,7 +3410,70 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\tR\x03end\"C\n" +
 	"\x05Route\x12 \n" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x18\n" +
-	"\anexthop\x18\x02 \x01(\tR\anexthop*k\n" +
+	"\anexthop\x18\x02 \x01(\tR\anexthop\"\xc0\x02\n" +
+	"\x05Probe\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x16\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12)\n" +
+	"\x10physical_network\x18\x04 \x01(\tR\x0fphysicalNetwork\x12\x14\n" +
+	"\x05vlans\x18\x05 \x01(\tR\x05vlans\x12\x14\n" +
+	"\x05sizes\x18\x06 \x03(\rR\x05sizes\x12\x16\n" +
+	"\x06rounds\x18\a \x01(\rR\x06rounds\x12\x12\n" +
+	"\x04rate\x18\b \x01(\rR\x04rate\x123\n" +
+	"\x05hosts\x18\t \x03(\v2\x1d.neutrino.fabric.v1.ProbeHostR\x05hosts\x12\x1f\n" +
+	"\vduration_ms\x18\n" +
+	" \x01(\rR\n" +
+	"durationMs\x12\x1d\n" +
+	"\n" +
+	"elapsed_ms\x18\v \x01(\rR\telapsedMs\"]\n" +
+	"\tProbeHost\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\auplinks\x18\x02 \x01(\rR\auplinks\x12\"\n" +
+	"\rsend_after_ms\x18\x03 \x01(\rR\vsendAfterMs\"\xbe\x02\n" +
+	"\vProbeResult\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x129\n" +
+	"\auplinks\x18\x03 \x03(\v2\x1f.neutrino.fabric.v1.ProbeUplinkR\auplinks\x124\n" +
+	"\x05heard\x18\x04 \x03(\v2\x1e.neutrino.fabric.v1.ProbeHeardR\x05heard\x123\n" +
+	"\x05leaks\x18\x05 \x03(\v2\x1d.neutrino.fabric.v1.ProbeLeakR\x05leaks\x12B\n" +
+	"\n" +
+	"neighbours\x18\x06 \x03(\v2\".neutrino.fabric.v1.ProbeNeighbourR\n" +
+	"neighbours\x12\x18\n" +
+	"\aforeign\x18\a \x01(\rR\aforeign\"\x85\x01\n" +
+	"\vProbeUplink\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
+	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x12\x12\n" +
+	"\x04sent\x18\x04 \x01(\rR\x04sent\x12\x14\n" +
+	"\x05unfit\x18\x05 \x03(\rR\x05unfit\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\xa2\x01\n" +
+	"\n" +
+	"ProbeHeard\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x16\n" +
+	"\x06uplink\x18\x02 \x01(\rR\x06uplink\x12\x0e\n" +
+	"\x02on\x18\x03 \x01(\rR\x02on\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\rR\x04size\x12\x14\n" +
+	"\x05vlans\x18\x05 \x01(\tR\x05vlans\x12\x18\n" +
+	"\apartial\x18\x06 \x01(\tR\apartial\x12\x14\n" +
+	"\x05twice\x18\a \x01(\tR\x05twice\"\x87\x01\n" +
+	"\tProbeLeak\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x16\n" +
+	"\x06uplink\x18\x02 \x01(\rR\x06uplink\x12\x0e\n" +
+	"\x02on\x18\x03 \x01(\rR\x02on\x12\x12\n" +
+	"\x04sent\x18\x04 \x01(\rR\x04sent\x12\x14\n" +
+	"\x05heard\x18\x05 \x01(\rR\x05heard\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\"\xee\x01\n" +
+	"\x0eProbeNeighbour\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\rR\x02on\x12\x18\n" +
+	"\achassis\x18\x02 \x01(\tR\achassis\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\tR\x04port\x12)\n" +
+	"\x10port_description\x18\x04 \x01(\tR\x0fportDescription\x12\x1f\n" +
+	"\vsystem_name\x18\x05 \x01(\tR\n" +
+	"systemName\x12\x1f\n" +
+	"\vnative_vlan\x18\x06 \x01(\rR\n" +
+	"nativeVlan\x12\x14\n" +
+	"\x05vlans\x18\a \x01(\tR\x05vlans\x12\x1b\n" +
+	"\tmax_frame\x18\b \x01(\rR\bmaxFrame*k\n" +
 	"\tLinkState\x12\x1a\n" +
 	"\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLINK_STATE_AUTO\x10\x01\x12\x15\n" +
@@ -2754,7 +3495,7 @@ func file_neutrino_fabric_v1_fabric_proto_rawDescGZIP() []byte {
 }
 
 var file_neutrino_fabric_v1_fabric_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neutrino_fabric_v1_fabric_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_neutrino_fabric_v1_fabric_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_neutrino_fabric_v1_fabric_proto_goTypes = []any{
 	(LinkState)(0),         // 0: neutrino.fabric.v1.LinkState
 	(*FromAgent)(nil),      // 1: neutrino.fabric.v1.FromAgent
@@ -2788,56 +3529,70 @@ var file_neutrino_fabric_v1_fabric_proto_goTypes = []any{
 	(*Subnet)(nil),         // 29: neutrino.fabric.v1.Subnet
 	(*IPRange)(nil),        // 30: neutrino.fabric.v1.IPRange
 	(*Route)(nil),          // 31: neutrino.fabric.v1.Route
+	(*Probe)(nil),          // 32: neutrino.fabric.v1.Probe
+	(*ProbeHost)(nil),      // 33: neutrino.fabric.v1.ProbeHost
+	(*ProbeResult)(nil),    // 34: neutrino.fabric.v1.ProbeResult
+	(*ProbeUplink)(nil),    // 35: neutrino.fabric.v1.ProbeUplink
+	(*ProbeHeard)(nil),     // 36: neutrino.fabric.v1.ProbeHeard
+	(*ProbeLeak)(nil),      // 37: neutrino.fabric.v1.ProbeLeak
+	(*ProbeNeighbour)(nil), // 38: neutrino.fabric.v1.ProbeNeighbour
 }
 var file_neutrino_fabric_v1_fabric_proto_depIdxs = []int32{
 	3,  // 0: neutrino.fabric.v1.FromAgent.hello:type_name -> neutrino.fabric.v1.Hello
 	6,  // 1: neutrino.fabric.v1.FromAgent.heartbeat:type_name -> neutrino.fabric.v1.Heartbeat
 	7,  // 2: neutrino.fabric.v1.FromAgent.reports:type_name -> neutrino.fabric.v1.Reports
-	10, // 3: neutrino.fabric.v1.FromController.welcome:type_name -> neutrino.fabric.v1.Welcome
-	11, // 4: neutrino.fabric.v1.FromController.snapshot:type_name -> neutrino.fabric.v1.Snapshot
-	12, // 5: neutrino.fabric.v1.FromController.delta:type_name -> neutrino.fabric.v1.Delta
-	13, // 6: neutrino.fabric.v1.FromController.ack:type_name -> neutrino.fabric.v1.Ack
-	4,  // 7: neutrino.fabric.v1.Hello.roles:type_name -> neutrino.fabric.v1.Role
-	5,  // 8: neutrino.fabric.v1.Hello.resume:type_name -> neutrino.fabric.v1.Resume
-	4,  // 9: neutrino.fabric.v1.Heartbeat.roles:type_name -> neutrino.fabric.v1.Role
-	8,  // 10: neutrino.fabric.v1.Reports.reports:type_name -> neutrino.fabric.v1.PortReport
-	21, // 11: neutrino.fabric.v1.Reports.routers:type_name -> neutrino.fabric.v1.RouterReport
-	9,  // 12: neutrino.fabric.v1.PortReport.moments:type_name -> neutrino.fabric.v1.Moments
-	14, // 13: neutrino.fabric.v1.Snapshot.attachments:type_name -> neutrino.fabric.v1.Attachment
-	23, // 14: neutrino.fabric.v1.Snapshot.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
-	18, // 15: neutrino.fabric.v1.Snapshot.routers:type_name -> neutrino.fabric.v1.Router
-	14, // 16: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
-	23, // 17: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
-	24, // 18: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
-	18, // 19: neutrino.fabric.v1.Delta.routers:type_name -> neutrino.fabric.v1.Router
-	0,  // 20: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
-	22, // 21: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
-	15, // 22: neutrino.fabric.v1.Attachment.filter:type_name -> neutrino.fabric.v1.Filter
-	16, // 23: neutrino.fabric.v1.Filter.rules:type_name -> neutrino.fabric.v1.FilterRule
-	17, // 24: neutrino.fabric.v1.FilterRule.remotes:type_name -> neutrino.fabric.v1.Remotes
-	19, // 25: neutrino.fabric.v1.Router.interfaces:type_name -> neutrino.fabric.v1.RouterPort
-	19, // 26: neutrino.fabric.v1.Router.gateway:type_name -> neutrino.fabric.v1.RouterPort
-	31, // 27: neutrino.fabric.v1.Router.routes:type_name -> neutrino.fabric.v1.Route
-	20, // 28: neutrino.fabric.v1.Router.floating:type_name -> neutrino.fabric.v1.FloatingPair
-	25, // 29: neutrino.fabric.v1.Router.metadata:type_name -> neutrino.fabric.v1.DHCPHost
-	27, // 30: neutrino.fabric.v1.RouterPort.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	29, // 31: neutrino.fabric.v1.RouterPort.subnets:type_name -> neutrino.fabric.v1.Subnet
-	27, // 32: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	29, // 33: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
-	25, // 34: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	25, // 35: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	27, // 36: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	28, // 37: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
-	26, // 38: neutrino.fabric.v1.DHCPHost.instance:type_name -> neutrino.fabric.v1.InstanceData
-	30, // 39: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
-	31, // 40: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
-	1,  // 41: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
-	2,  // 42: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
-	42, // [42:43] is the sub-list for method output_type
-	41, // [41:42] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	34, // 3: neutrino.fabric.v1.FromAgent.probe_result:type_name -> neutrino.fabric.v1.ProbeResult
+	10, // 4: neutrino.fabric.v1.FromController.welcome:type_name -> neutrino.fabric.v1.Welcome
+	11, // 5: neutrino.fabric.v1.FromController.snapshot:type_name -> neutrino.fabric.v1.Snapshot
+	12, // 6: neutrino.fabric.v1.FromController.delta:type_name -> neutrino.fabric.v1.Delta
+	13, // 7: neutrino.fabric.v1.FromController.ack:type_name -> neutrino.fabric.v1.Ack
+	32, // 8: neutrino.fabric.v1.FromController.probe:type_name -> neutrino.fabric.v1.Probe
+	4,  // 9: neutrino.fabric.v1.Hello.roles:type_name -> neutrino.fabric.v1.Role
+	5,  // 10: neutrino.fabric.v1.Hello.resume:type_name -> neutrino.fabric.v1.Resume
+	4,  // 11: neutrino.fabric.v1.Heartbeat.roles:type_name -> neutrino.fabric.v1.Role
+	8,  // 12: neutrino.fabric.v1.Reports.reports:type_name -> neutrino.fabric.v1.PortReport
+	21, // 13: neutrino.fabric.v1.Reports.routers:type_name -> neutrino.fabric.v1.RouterReport
+	9,  // 14: neutrino.fabric.v1.PortReport.moments:type_name -> neutrino.fabric.v1.Moments
+	14, // 15: neutrino.fabric.v1.Snapshot.attachments:type_name -> neutrino.fabric.v1.Attachment
+	23, // 16: neutrino.fabric.v1.Snapshot.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
+	18, // 17: neutrino.fabric.v1.Snapshot.routers:type_name -> neutrino.fabric.v1.Router
+	14, // 18: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
+	23, // 19: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
+	24, // 20: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
+	18, // 21: neutrino.fabric.v1.Delta.routers:type_name -> neutrino.fabric.v1.Router
+	0,  // 22: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
+	22, // 23: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
+	15, // 24: neutrino.fabric.v1.Attachment.filter:type_name -> neutrino.fabric.v1.Filter
+	16, // 25: neutrino.fabric.v1.Filter.rules:type_name -> neutrino.fabric.v1.FilterRule
+	17, // 26: neutrino.fabric.v1.FilterRule.remotes:type_name -> neutrino.fabric.v1.Remotes
+	19, // 27: neutrino.fabric.v1.Router.interfaces:type_name -> neutrino.fabric.v1.RouterPort
+	19, // 28: neutrino.fabric.v1.Router.gateway:type_name -> neutrino.fabric.v1.RouterPort
+	31, // 29: neutrino.fabric.v1.Router.routes:type_name -> neutrino.fabric.v1.Route
+	20, // 30: neutrino.fabric.v1.Router.floating:type_name -> neutrino.fabric.v1.FloatingPair
+	25, // 31: neutrino.fabric.v1.Router.metadata:type_name -> neutrino.fabric.v1.DHCPHost
+	27, // 32: neutrino.fabric.v1.RouterPort.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	29, // 33: neutrino.fabric.v1.RouterPort.subnets:type_name -> neutrino.fabric.v1.Subnet
+	27, // 34: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	29, // 35: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
+	25, // 36: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	25, // 37: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	27, // 38: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	28, // 39: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
+	26, // 40: neutrino.fabric.v1.DHCPHost.instance:type_name -> neutrino.fabric.v1.InstanceData
+	30, // 41: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
+	31, // 42: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
+	33, // 43: neutrino.fabric.v1.Probe.hosts:type_name -> neutrino.fabric.v1.ProbeHost
+	35, // 44: neutrino.fabric.v1.ProbeResult.uplinks:type_name -> neutrino.fabric.v1.ProbeUplink
+	36, // 45: neutrino.fabric.v1.ProbeResult.heard:type_name -> neutrino.fabric.v1.ProbeHeard
+	37, // 46: neutrino.fabric.v1.ProbeResult.leaks:type_name -> neutrino.fabric.v1.ProbeLeak
+	38, // 47: neutrino.fabric.v1.ProbeResult.neighbours:type_name -> neutrino.fabric.v1.ProbeNeighbour
+	1,  // 48: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
+	2,  // 49: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
+	49, // [49:50] is the sub-list for method output_type
+	48, // [48:49] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_neutrino_fabric_v1_fabric_proto_init() }
@@ -2849,12 +3604,14 @@ func file_neutrino_fabric_v1_fabric_proto_init() {
 		(*FromAgent_Hello)(nil),
 		(*FromAgent_Heartbeat)(nil),
 		(*FromAgent_Reports)(nil),
+		(*FromAgent_ProbeResult)(nil),
 	}
 	file_neutrino_fabric_v1_fabric_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromController_Welcome)(nil),
 		(*FromController_Snapshot)(nil),
 		(*FromController_Delta)(nil),
 		(*FromController_Ack)(nil),
+		(*FromController_Probe)(nil),
 	}
 	file_neutrino_fabric_v1_fabric_proto_msgTypes[8].OneofWrappers = []any{}
 	file_neutrino_fabric_v1_fabric_proto_msgTypes[13].OneofWrappers = []any{}
@@ -2865,7 +3622,7 @@ func file_neutrino_fabric_v1_fabric_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neutrino_fabric_v1_fabric_proto_rawDesc), len(file_neutrino_fabric_v1_fabric_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
