@@ -74,7 +74,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		opts = append(opts, agent.WithDHCP(d.start))
 	}
 	if cfg.L3.Enabled {
-		l3 := &routerRole{cfg: cfg, log: o.Log, meta: meta}
+		l3 := &routerRole{log: o.Log, meta: meta}
 		defer l3.close()
 		opts = append(opts, agent.WithRouters(l3.start))
 	}
@@ -128,7 +128,7 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 			return dhcp.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
 		},
 		LeaseTime:  lease,
-		DNSDomain:  dnsDomain(d.cfg),
+		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
 		DNSServers: dns,
 		Beside:     besideDHCP(d.meta),
 
@@ -157,8 +157,6 @@ func dnsServers(cfg *config.Config) ([]netip.Addr, error) {
 	}
 	return dns, nil
 }
-
-func dnsDomain(cfg *config.Config) string { return strings.TrimSuffix(cfg.Default.DNSDomain, ".") }
 
 func (d *dhcpRole) close() {
 	if d.node != nil {

@@ -4,32 +4,25 @@ import (
 	"log/slog"
 
 	"neutrino/internal/agent"
-	"neutrino/internal/config"
 	"neutrino/internal/metadata"
 	"neutrino/internal/router"
 )
 
 // routerRole starts the router node when the agent's loop asks for it.
 type routerRole struct {
-	cfg  *config.Config
 	log  *slog.Logger
 	meta *metadata.Service // nil = none
 	node *router.Node
 }
 
 func (r *routerRole) start(find agent.FindVF) (agent.RouterServer, error) {
-	dns, err := dnsServers(r.cfg)
-	if err != nil {
-		return nil, err
-	}
 	node, err := router.NewNode(router.Options{
 		FindVF: func(portID string) (router.VF, bool) {
 			vf, ok := find(portID)
 			return router.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
 		},
-		Log:       r.log,
-		Beside:    besideRouters(r.meta),
-		Advertise: advertiseRouters(dns, dnsDomain(r.cfg), r.log),
+		Log:    r.log,
+		Beside: besideRouters(r.meta),
 	})
 	if err != nil {
 		return nil, err

@@ -29,7 +29,6 @@ const (
 
 // Config is what hosts are told. The zero value tells nothing but that somebody is there.
 type Config struct {
-	Silent         bool          // nothing is told, nobody is answered
 	RouterLifetime time.Duration // as a default router; 0 = none, at most 9000 s
 	Managed        bool          // M: addresses come by DHCPv6
 	Other          bool          // O: other settings come by DHCPv6
@@ -87,7 +86,7 @@ func Of(subnets []*model.Subnet, set Settings) (c Config, ok bool) {
 
 // Equal reports whether both tell the same.
 func (c Config) Equal(o Config) bool {
-	return c.Silent == o.Silent && c.RouterLifetime == o.RouterLifetime && c.Managed == o.Managed && c.Other == o.Other && c.MTU == o.MTU &&
+	return c.RouterLifetime == o.RouterLifetime && c.Managed == o.Managed && c.Other == o.Other && c.MTU == o.MTU &&
 		c.MinInterval == o.MinInterval && c.MaxInterval == o.MaxInterval && slices.Equal(c.Prefixes, o.Prefixes) &&
 		slices.Equal(c.DNS, o.DNS) && slices.Equal(c.Search, o.Search)
 }

@@ -257,7 +257,7 @@ func TestServer(t *testing.T) {
 	}
 	ask()
 	next(asker, ask)
-	s.Update(Config{Silent: true})
+	s.Update(Config{Other: true})
 	s.Update(Config{Managed: true, RouterLifetime: time.Minute})
 	if m := next(allNodes, nothing); !m.ManagedConfiguration {
 		t.Errorf("after the change: %+v", m)

@@ -138,9 +138,6 @@ func (s *Server) Withdraw() error {
 	s.mu.Lock()
 	last := s.config
 	s.mu.Unlock()
-	if last.Silent {
-		return s.Close()
-	}
 	last.RouterLifetime = 0
 	return errors.Join(s.send(last, allNodesMAC, allNodes), s.Close())
 }
@@ -203,11 +200,8 @@ func (s *Server) tell(ctx context.Context, c Config) {
 	}
 }
 
-// try sends one, unless there is nothing to tell; a link that is down gets the next.
+// try sends one; a link that is down gets the next.
 func (s *Server) try(c Config, mac net.HardwareAddr, to netip.Addr) {
-	if c.Silent {
-		return
-	}
 	if err := s.send(c, mac, to); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, unix.ENETDOWN) {
 		s.log.Warn("router advertisement not sent", "to", to, "err", err)
 	}
