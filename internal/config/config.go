@@ -133,7 +133,8 @@ type OVS struct {
 	BridgeUplinks  map[string][]string // bridge -> its netdev, likewise
 	Connection     string
 	Datapath       string // system, netdev
-	TLS            TLS    // towards an ssl: Connection
+	MoveAddresses  bool
+	TLS            TLS // towards an ssl: Connection
 }
 
 // Prohibit is [sriov_driver] and [ovs_driver].
@@ -238,6 +239,11 @@ type DHCP struct {
 	Enabled    bool
 	LeaseTime  time.Duration // 0 = [DEFAULT] dhcp_lease_duration
 	DNSServers []string      // given where a subnet has none
+
+	// Whether instances are led to the metadata service through the DHCP port: on subnets
+	// without a router of ours, and on all.
+	IsolatedMetadata bool
+	ForceMetadata    bool
 }
 
 // L3 is [l3]: the L3 role of an agent.

@@ -31,6 +31,12 @@ func hostOptions() []Option {
 			into: func(c *Config) any { return &c.OVS.BridgeUplinks },
 		},
 		{
+			Name: Name{"ovs", "move_uplink_addresses"}, Kind: Bool, Default: "false", Role: Agents,
+			Help: "Take an uplink that has addresses of the host's all the same, and move its addresses and routes to the bridge. The " +
+				"host is cut off for a moment; your network configuration has to say the same, or a reboot undoes it.",
+			into: func(c *Config) any { return &c.OVS.MoveAddresses },
+		},
+		{
 			Name: Name{"ovs", "ovsdb_connection"}, Default: "unix:/run/openvswitch/db.sock", Role: Agents, check: isOVSDB,
 			Help: "Open vSwitch's database: unix:/path, ssl:host:port, or tcp:host:port on loopback.",
 			into: func(c *Config) any { return &c.OVS.Connection },
@@ -103,6 +109,16 @@ func hostOptions() []Option {
 			Old:  []Name{{def, "dnsmasq_dns_servers"}, {def, "dnsmasq_dns_server"}},
 			Help: "DNS servers given to instances whose subnet names none.",
 			into: func(c *Config) any { return &c.DHCP.DNSServers },
+		},
+		{
+			Name: Name{def, "enable_isolated_metadata"}, Kind: Bool, Default: "true", Role: Agents,
+			Help: "Lead instances to the metadata service through the DHCP port (option 121) on subnets that no router of neutrino is on.",
+			into: func(c *Config) any { return &c.DHCP.IsolatedMetadata },
+		},
+		{
+			Name: Name{def, "force_metadata"}, Kind: Bool, Default: "false", Role: Agents,
+			Help: "Do so on every subnet with DHCP.",
+			into: func(c *Config) any { return &c.DHCP.ForceMetadata },
 		},
 		{
 			Name: Name{"l3", "enabled"}, Kind: Bool, Default: "false", Role: Agents,

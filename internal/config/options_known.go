@@ -116,8 +116,7 @@ func knownAgents() []Option {
 		known("dhcp", dnsmasq, "enable_ipv6 dhcp_renewal_time dhcp_rebinding_time"),
 		known(def, dnsmasq, `resync_interval resync_throttle dhcp_driver dhcp_confs dnsmasq_config_file dnsmasq_base_log_dir
 			dnsmasq_local_resolv dnsmasq_lease_max dnsmasq_enable_addr6_list dhcp_broadcast_reply dhcp_delete_namespaces
-			num_sync_threads bulk_reload_interval use_namespaces ovs_use_veth ovs_integration_bridge interface_driver
-			enable_isolated_metadata force_metadata enable_metadata_network`),
+			num_sync_threads bulk_reload_interval use_namespaces ovs_use_veth ovs_integration_bridge interface_driver enable_metadata_network`),
 		known(def, routing, `agent_mode metadata_port handle_internal_only_routers ipv6_gateway prefix_delegation_driver
 			enable_metadata_proxy metadata_access_mark external_ingress_mark radvd_user cleanup_on_shutdown keepalived_use_no_track
 			ha_confs_path ha_vrrp_auth_type ha_vrrp_auth_password! ha_vrrp_advert_int ha_keepalived_state_change_server_threads

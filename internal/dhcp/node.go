@@ -58,9 +58,9 @@ type Options struct {
 	DNSServers []netip.Addr  // dnsmasq_dns_servers: for subnets without dns_nameservers
 	Prefix     string        // of namespace names; "" = DefaultPrefix
 
-	// With Beside: the DHCP ports hold MetadataAddr, and instances are told the way to it on
-	// subnets without a router of ours (IsolatedMetadata, Neutron's enable_isolated_metadata)
-	// or on all (ForceMetadata, its force_metadata).
+	// With Beside, whose Companion is to answer at MetadataAddr: instances are told the way to it
+	// through the DHCP port on subnets without a router of ours (IsolatedMetadata, Neutron's
+	// enable_isolated_metadata) or on all (ForceMetadata, its force_metadata).
 	IsolatedMetadata, ForceMetadata bool
 
 	Log        *slog.Logger

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -214,7 +213,7 @@ func clip(s string, n int) string {
 }
 
 // configure makes the link what the network asks for, changing only what differs.
-func (p *place) configure(l netlink.Link, n *model.DHCPNetwork, d Defaults) (netlink.Link, error) {
+func (p *place) configure(l netlink.Link, n *model.DHCPNetwork) (netlink.Link, error) {
 	fail := func(what string, err error) error {
 		return fmt.Errorf("%s of %s in %s: %w", what, l.Attrs().Name, p.name, err)
 	}
@@ -249,7 +248,7 @@ func (p *place) configure(l netlink.Link, n *model.DHCPNetwork, d Defaults) (net
 	if err := p.nl.LinkSetUp(l); err != nil {
 		return nil, fail("set up", err)
 	}
-	if err := p.setAddresses(l, n, d); err != nil {
+	if err := p.setAddresses(l, n); err != nil {
 		return nil, fail("set addresses", err)
 	}
 	return p.nl.LinkByIndex(a.Index)
@@ -273,11 +272,8 @@ func hostOnly(ifname string) error {
 	return nil
 }
 
-func (p *place) setAddresses(l netlink.Link, n *model.DHCPNetwork, d Defaults) error {
+func (p *place) setAddresses(l netlink.Link, n *model.DHCPNetwork) error {
 	want := map[netip.Prefix]bool{}
-	if slices.ContainsFunc(n.Subnets, func(s *model.Subnet) bool { return d.metadataOn(s, n) }) {
-		want[netip.PrefixFrom(MetadataAddr, 32)] = true
-	}
 	for _, a := range n.Addresses {
 		want[netip.PrefixFrom(a.IP, prefixLen(a, n))] = true
 	}

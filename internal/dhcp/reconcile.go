@@ -127,8 +127,7 @@ func (n *Node) removeUnwanted(name string) error {
 
 // ensure brings one network to where it is served.
 func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
-	d := n.defaults()
-	view, problems := NewView(want, d)
+	view, problems := NewView(want, n.defaults())
 	n.report(want.NetworkID, s, problems)
 	vf, found := n.o.FindVF(want.PortID)
 	p, err := n.enter(want, found && vf.Netdev != "")
@@ -141,7 +140,7 @@ func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
-	l, err = p.configure(l, want, d)
+	l, err = p.configure(l, want)
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}

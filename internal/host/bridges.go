@@ -26,7 +26,7 @@ func openBridges(cfg *config.Config, log *slog.Logger) (*bridges, error) {
 	if len(mappings) == 0 {
 		return nil, nil
 	}
-	o := ovs.Options{Endpoint: cfg.OVS.Connection, Datapath: cfg.OVS.Datapath, Log: log}
+	o := ovs.Options{Endpoint: cfg.OVS.Connection, Datapath: cfg.OVS.Datapath, MoveAddresses: cfg.OVS.MoveAddresses, Log: log}
 	for _, network := range slices.Sorted(maps.Keys(mappings)) {
 		b := ovs.Bridge{Name: mappings[network], PhysicalNetwork: network}
 		for _, d := range cfg.OVS.BridgeUplinks[b.Name] {

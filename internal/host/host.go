@@ -118,13 +118,9 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 	if lease == 0 {
 		lease = -1 // for ever, in dhcp's terms
 	}
-	var dns []netip.Addr
-	for _, s := range d.cfg.DHCP.DNSServers {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return nil, fmt.Errorf("[dhcp] dns_servers: %w", err)
-		}
-		dns = append(dns, a)
+	dns, err := dnsServers(d.cfg)
+	if err != nil {
+		return nil, err
 	}
 	node, err := dhcp.NewNode(dhcp.Options{
 		FindVF: func(portID string) (dhcp.VF, bool) {
@@ -135,6 +131,10 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
 		DNSServers: dns,
 		Beside:     besideDHCP(d.meta),
+
+		IsolatedMetadata: d.cfg.DHCP.IsolatedMetadata,
+		ForceMetadata:    d.cfg.DHCP.ForceMetadata,
+
 		Log:        d.log,
 		Registerer: d.reg,
 	})
@@ -143,6 +143,19 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 	}
 	d.node = node
 	return node, nil
+}
+
+// dnsServers are those of subnets that name none.
+func dnsServers(cfg *config.Config) ([]netip.Addr, error) {
+	var dns []netip.Addr
+	for _, s := range cfg.DHCP.DNSServers {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("[dhcp] dns_servers: %w", err)
+		}
+		dns = append(dns, a)
+	}
+	return dns, nil
 }
 
 func (d *dhcpRole) close() {

@@ -22,6 +22,10 @@ var (
 	macvtap = Interface{
 		Kind: Macvtap, Alias: AliasOf("8e0f3b6e-52b5-4b22-8d5c-1f0e8a4c2d11"), MAC: "fa:16:3e:0a:b1:c2", VLAN: 4094, Netdev: "ens1f0v3",
 	}
+	bridged = Interface{
+		Kind: Bridge, Alias: AliasOf("8e0f3b6e-52b5-4b22-8d5c-1f0e8a4c2d11"), MAC: "fa:16:3e:0a:b1:c2", VLAN: 101, MTU: 1450,
+		Bridge: "br-eth6", PortID: "8e0f3b6e-52b5-4b22-8d5c-1f0e8a4c2d11", Netdev: "tap8e0f3b6e-52",
+	}
 )
 
 func golden(t *testing.T, name, have string) {
@@ -46,7 +50,7 @@ func TestInterfacesAreWrittenAsLibvirtWantsThem(t *testing.T) {
 	flat.VLAN, managed.Managed, wide.VLAN, wide.PCISlot = 0, true, 0, "10000:E1:1f.7"
 	for name, i := range map[string]Interface{
 		"hostdev.xml": direct, "hostdev-managed.xml": managed, "hostdev-wide-domain.xml": wide,
-		"macvtap.xml": macvtap, "macvtap-untagged.xml": flat,
+		"macvtap.xml": macvtap, "macvtap-untagged.xml": flat, "bridge.xml": bridged,
 	} {
 		text, err := i.XML()
 		if err != nil {
@@ -79,6 +83,11 @@ func TestInterfacesThatMakeNoSenseAreRefused(t *testing.T) {
 		`"ens1f0 v3"`:        {macvtap, func(i *Interface) { i.Netdev = "ens1f0 v3" }},
 		`"../ens1"`:          {macvtap, func(i *Interface) { i.Netdev = "../ens1" }},
 		`"sixteencharacter"`: {macvtap, func(i *Interface) { i.Netdev = "sixteencharacter" }},
+		"name of a bridge":   {bridged, func(i *Interface) { i.Bridge = "" }},
+		"name for the tap":   {bridged, func(i *Interface) { i.Netdev = "a/b" }},
+		"not a UUID":         {bridged, func(i *Interface) { i.PortID = "port-1" }},
+		"MTU 65536":          {bridged, func(i *Interface) { i.MTU = 65536 }},
+		"not with a bridge":  {bridged, func(i *Interface) { i.Managed = true }},
 		"managed":            {macvtap, func(i *Interface) { i.Managed = true }},
 		"none of hostdev":    {direct, func(i *Interface) { i.Kind = "" }},
 	} {

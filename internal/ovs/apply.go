@@ -21,21 +21,14 @@ func (s *Switch) Set(ctx context.Context, ports []Port) (map[string]Status, erro
 	if err != nil {
 		return nil, err
 	}
-	blocked := map[string]error{}
-	var refused error
-	for _, b := range s.o.Bridges {
-		if b.Uplink == "" || v.hasPort(b.Name, b.Uplink) {
-			continue
-		}
-		if no := s.o.MayTake(b.Uplink); no != nil {
-			blocked[b.Uplink] = no
-			refused = errors.Join(refused, fmt.Errorf("make %s the uplink of %s: %w", b.Uplink, b.Name, no))
-		}
-	}
+	blocked, moves, refused := s.uplinks(v)
 	changes, status := compute(v, s.o.Bridges, s.o.Datapath, ports, blocked)
+	if changes, err = v.recordMoves(changes, moves); err != nil {
+		return nil, err
+	}
 	if len(changes) == 0 {
 		s.setUp(blocked)
-		return status, refused
+		return status, errors.Join(refused, s.finishMoves(ctx))
 	}
 	for _, c := range changes {
 		s.o.Log.Debug("step", "do", c.describe)
@@ -56,7 +49,42 @@ func (s *Switch) Set(ctx context.Context, ports []Port) (map[string]Status, erro
 			status[id] = st
 		}
 	}
-	return status, refused
+	return status, errors.Join(refused, s.finishMoves(ctx))
+}
+
+// uplinks says which uplinks must not be taken, by netdev, and what is to move to bridges from
+// theirs, by bridge. refused says the former in full.
+func (s *Switch) uplinks(v *view) (blocked map[string]error, moves map[string]*move, refused error) {
+	blocked, moves = map[string]error{}, map[string]*move{}
+	for _, b := range s.o.Bridges {
+		has := v.hasPort(b.Name, b.Uplink)
+		if b.Uplink == "" || (has && !s.o.MoveAddresses) {
+			continue
+		}
+		no := s.unmovable[b.Uplink]
+		if !has && no == nil {
+			no = s.o.MayTake(b.Uplink)
+		}
+		m, err := planMove(b.Uplink)
+		switch {
+		case s.o.MoveAddresses && s.unmovable[b.Uplink] == nil && err == nil && (no == nil || errors.Is(no, ErrUplink)):
+			if recorded := v.bridges[b.Name].ExternalIDs[keyMove] != ""; !m.empty() && !recorded {
+				moves[b.Name] = m
+			}
+			continue
+		case no == nil:
+			no = err
+		case err == nil && !m.empty():
+			no = fmt.Errorf("%w; it would need: %s; [ovs] move_uplink_addresses = true has that done", no, m.byHand(b.Uplink, b.Name))
+		}
+		if no != nil && !has {
+			blocked[b.Uplink] = no
+		}
+		if no != nil {
+			refused = errors.Join(refused, fmt.Errorf("make %s the uplink of %s: %w", b.Uplink, b.Name, no))
+		}
+	}
+	return blocked, moves, refused
 }
 
 // touches reports whether something is still to be done for a port.
@@ -181,10 +209,12 @@ func (t *transaction) add(n int, c *change) error {
 	switch {
 	case c.makeBridge != nil:
 		return t.makeBridge(n, c.makeBridge)
+	case c.setBridge != nil:
+		return t.put(api.Where(c.setBridge).Update(c.setBridge, &c.setBridge.ExternalIDs))
 	case c.addPort != nil:
 		return t.addPort(n, c.bridge, c.addPort)
 	case c.setPort != nil:
-		return t.put(api.Where(c.setPort).Update(c.setPort, &c.setPort.Tag, &c.setPort.ExternalIDs, &c.setPort.OtherConfig))
+		return t.put(api.Where(c.setPort).Update(c.setPort, &c.setPort.Tag, &c.setPort.VLANMode, &c.setPort.Trunks, &c.setPort.Protected, &c.setPort.ExternalIDs, &c.setPort.OtherConfig))
 	case c.setIface != nil:
 		return t.put(api.Where(c.setIface).Update(c.setIface, &c.setIface.MTURequest, &c.setIface.ExternalIDs))
 	case c.removePort != nil:

@@ -13,6 +13,7 @@ type change struct {
 	describe string
 
 	makeBridge *bridge  // and its local port
+	setBridge  *bridge  // external_ids of the row of this UUID
 	addPort    *newPort // to bridge
 	setPort    *portRow // tag, external_ids, other_config of the row of this UUID
 	setIface   *iface   // mtu_request, external_ids of the row of this UUID
@@ -97,9 +98,8 @@ func (c *computation) existing(wanted map[string]Port) {
 			case p.ExternalIDs[keyOwned] != "":
 				row := p
 				c.add(change{describe: fmt.Sprintf("remove %s from %s: port %s is not to be there", p.Name, name, id), bridge: name, removePort: &row})
-			case p.ExternalIDs[keyTagged] != "" && (p.Tag == nil || *p.Tag != deadVLAN):
-				row, dead := p, deadVLAN
-				row.Tag = &dead
+			case p.ExternalIDs[keyTagged] != "" && !sameVLAN(p, p.bury()):
+				row := p.bury()
 				c.add(change{describe: fmt.Sprintf("put %s of %s on the dead VLAN: port %s is not bound here", p.Name, name, id), setPort: &row})
 			}
 		}
@@ -125,8 +125,7 @@ func (c *computation) portID(p portRow) string {
 
 // keep compares a row with what is asked of it.
 func (c *computation) keep(bridge string, p portRow, want Port) {
-	row := p
-	row.Tag = tagOf(want)
+	row := p.access(want.VLAN)
 	row.ExternalIDs, row.OtherConfig = maps.Clone(p.ExternalIDs), maps.Clone(p.OtherConfig)
 	owned := p.ExternalIDs[keyOwned] != ""
 	if owned {
@@ -135,7 +134,7 @@ func (c *computation) keep(bridge string, p portRow, want Port) {
 	} else {
 		merge(&row.ExternalIDs, map[string]string{keyTagged: want.ID})
 	}
-	if !sameTag(p.Tag, row.Tag) || !maps.Equal(p.ExternalIDs, row.ExternalIDs) || !maps.Equal(p.OtherConfig, row.OtherConfig) {
+	if !sameVLAN(p, row) || !maps.Equal(p.ExternalIDs, row.ExternalIDs) || !maps.Equal(p.OtherConfig, row.OtherConfig) {
 		c.add(change{describe: fmt.Sprintf("give %s of %s %s", p.Name, bridge, vlanText(row.Tag)), setPort: &row})
 	}
 	st := Status{Internal: owned}
@@ -167,8 +166,8 @@ func (c *computation) keep(bridge string, p portRow, want Port) {
 			c.add(change{describe: fmt.Sprintf("give interface %s MTU %d", i.Name, want.MTU), setIface: &next})
 		}
 	}
-	if !sameTag(p.Tag, row.Tag) {
-		st.Err = fmt.Errorf("%s has %s, not %s", p.Name, vlanText(p.Tag), vlanText(row.Tag))
+	if !sameVLAN(p, row) {
+		st.Err = fmt.Errorf("%s is not an access port of %s yet", p.Name, vlanText(row.Tag))
 	}
 	c.status[want.ID] = st
 }
@@ -226,12 +225,36 @@ func merge(into *map[string]string, from map[string]string) {
 	maps.Copy(*into, from)
 }
 
+// tagOf is the tag of an access port. That of a flat network has tag 0: it sends and gets
+// untagged frames only. Without a tag it would be a trunk of all VLANs.
 func tagOf(p Port) *int {
-	if p.VLAN == 0 {
-		return nil
-	}
 	tag := p.VLAN
 	return &tag
+}
+
+// access is the port as an access port of a VLAN.
+func (p portRow) access(vlan int) portRow {
+	p.Tag, p.VLANMode, p.Trunks, p.Protected = &vlan, nil, nil, false
+	return p
+}
+
+// bury is the port on the dead VLAN. It is a trunk of that VLAN alone, so that it loses the
+// untagged frames that instances send, and protected, so that one that tags its frames itself
+// reaches no other dead port.
+func (p portRow) bury() portRow {
+	dead, mode := deadVLAN, "trunk"
+	p.Tag, p.VLANMode, p.Trunks, p.Protected = &dead, &mode, []int{dead}, true
+	return p
+}
+
+func sameVLAN(a, b portRow) bool {
+	mode := func(p portRow) string {
+		if p.VLANMode == nil || *p.VLANMode == "access" {
+			return "access"
+		}
+		return *p.VLANMode
+	}
+	return sameTag(a.Tag, b.Tag) && mode(a) == mode(b) && slices.Equal(a.Trunks, b.Trunks) && a.Protected == b.Protected
 }
 
 func sameTag(a, b *int) bool {
@@ -242,8 +265,8 @@ func sameTag(a, b *int) bool {
 }
 
 func vlanText(tag *int) string {
-	if tag == nil {
-		return "no VLAN"
+	if tag == nil || *tag == 0 {
+		return "untagged frames"
 	}
 	return "VLAN " + strconv.Itoa(*tag)
 }

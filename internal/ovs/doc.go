@@ -17,7 +17,7 @@
 //     wanted any more is removed.
 //   - Ports that somebody else made for a wanted port (Nova's os-vif, libvirt: their
 //     interface has external_ids iface-id=PORT) get the tag and the mark neutrino-tag=PORT. When
-//     they are not wanted any more they keep existing, on the dead VLAN, until whoever made
+//     they are not wanted any more they keep existing, cut off on the dead VLAN, until whoever made
 //     them takes them away.
 //   - Bridges and uplinks are made where they are missing, and never removed.
 //   - Nothing else is touched.

@@ -30,6 +30,8 @@ type portRow struct {
 	Interfaces  []string          `ovsdb:"interfaces"`
 	Tag         *int              `ovsdb:"tag"`
 	Trunks      []int             `ovsdb:"trunks"`
+	VLANMode    *string           `ovsdb:"vlan_mode"`
+	Protected   bool              `ovsdb:"protected"`
 	ExternalIDs map[string]string `ovsdb:"external_ids"`
 	OtherConfig map[string]string `ovsdb:"other_config"`
 }
@@ -62,7 +64,7 @@ func columns() []client.MonitorOption {
 	return []client.MonitorOption{
 		client.WithTable(&r, &r.Bridges, &r.OVSVersion, &r.CurCfg, &r.Datapaths, &r.IfaceTypes),
 		client.WithTable(&b, &b.Name, &b.DatapathType, &b.Ports, &b.ExternalIDs),
-		client.WithTable(&p, &p.Name, &p.Interfaces, &p.Tag, &p.Trunks, &p.ExternalIDs, &p.OtherConfig),
+		client.WithTable(&p, &p.Name, &p.Interfaces, &p.Tag, &p.Trunks, &p.VLANMode, &p.Protected, &p.ExternalIDs, &p.OtherConfig),
 		client.WithTable(&i, &i.Name, &i.Type, &i.MAC, &i.MTURequest, &i.ExternalIDs, &i.OFPort, &i.Ifindex, &i.Error),
 	}
 }
@@ -78,6 +80,7 @@ const (
 	transient  = "transient"
 )
 
-// deadVLAN is where a port of somebody else's goes whose port is not bound here any more: no
-// frame of it gets anywhere. It is Neutron's.
+// deadVLAN is where a port of somebody else's goes whose port is not bound here any more. It is
+// Neutron's. The tag alone would not do: dead ports would reach each other, and the wire. See
+// [portRow.bury].
 const deadVLAN = 4095

@@ -51,6 +51,9 @@ type Options struct {
 	Log      *slog.Logger
 	// MayTake says why a netdev must not become an uplink; nil = [Uplinks].
 	MayTake func(netdev string) error
+	// MoveAddresses: an uplink that MayTake refuses because of what would be cut off is taken, and
+	// its addresses and routes become the bridge's. So do those that it is given later.
+	MoveAddresses bool
 }
 
 // Port is one port that a bridge of this host is to carry.
@@ -100,7 +103,8 @@ type Switch struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	mu sync.Mutex // one change at a time
+	mu        sync.Mutex       // one change at a time
+	unmovable map[string]error // uplinks whose addresses could not be moved, and why
 
 	cmu     sync.Mutex
 	conn    client.Client // nil = not connected
@@ -135,7 +139,7 @@ func Open(o Options) (*Switch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open Open vSwitch: %w", err)
 	}
-	s := &Switch{o: o, schema: schema, events: make(chan struct{}, 1), changed: make(chan struct{}), done: make(chan struct{})}
+	s := &Switch{o: o, schema: schema, events: make(chan struct{}, 1), changed: make(chan struct{}), unmovable: map[string]error{}, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go s.keep(ctx)

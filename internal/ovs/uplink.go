@@ -43,9 +43,8 @@ func Uplinks(netdev string) error {
 	if len(has) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s has %s, which would be cut off; move it to the bridge first (ip addr del ... dev %s; ip addr add ... dev BRIDGE; "+
-		"ip route replace ...), in your network configuration as well, or name another NIC in [ovs] bridge_uplinks",
-		ErrUplink, netdev, strings.Join(has, ", "), netdev)
+	return fmt.Errorf("%w: %s has %s, which would be cut off; move it to the bridge first, in your network configuration as well, "+
+		"or name another NIC in [ovs] bridge_uplinks", ErrUplink, netdev, strings.Join(has, ", "))
 }
 
 func isDefault(r *netlink.Route) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -68,19 +69,32 @@ func checksum6(src, dst netip.Addr, body []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// announce sends the announcements of a link's addresses; it is to be called inside the
-// namespace.
-func announce(l netlink.Link, addresses []netip.Prefix) error {
+// notice is one announcement on one link.
+type notice struct {
+	ifindex int
+	frame   []byte
+}
+
+func notices(l netlink.Link, addresses []netip.Prefix) []notice {
+	var out []notice
+	for _, p := range addresses {
+		out = append(out, notice{l.Attrs().Index, announcement(l.Attrs().HardwareAddr, p.Addr())})
+	}
+	return out
+}
+
+// announce sends; it is to be called inside the namespace. The socket is closed beside: that
+// waits for an RCU grace period, tens of milliseconds (net/packet/af_packet.c).
+func announce(all []notice, beside *sync.WaitGroup) error {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("announce addresses of %s: %w", l.Attrs().Name, err)
+		return fmt.Errorf("open a packet socket: %w", err)
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer beside.Go(func() { _ = unix.Close(fd) })
 	var errs []error
-	for _, p := range addresses {
-		to := &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index, Halen: 6}
-		if err := unix.Sendto(fd, announcement(l.Attrs().HardwareAddr, p.Addr()), 0, to); err != nil {
-			errs = append(errs, fmt.Errorf("announce %s on %s: %w", p.Addr(), l.Attrs().Name, err))
+	for _, n := range all {
+		if err := unix.Sendto(fd, n.frame, 0, &unix.SockaddrLinklayer{Ifindex: n.ifindex, Halen: 6}); err != nil {
+			errs = append(errs, fmt.Errorf("send on link %d: %w", n.ifindex, err))
 		}
 	}
 	return errors.Join(errs...)

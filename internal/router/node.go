@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"neutrino/internal/model"
+	"neutrino/internal/ra"
 )
 
 // DefaultPrefix of namespace names, as Neutron's.
@@ -51,13 +52,6 @@ type Companion interface {
 	io.Closer
 }
 
-// Advertiser sends router advertisements on one interface of a router.
-type Advertiser interface {
-	// Set is told the port each time it may have changed.
-	Set(port model.RouterPort) error
-	io.Closer
-}
-
 // Options of a Node. The zero value of each field is usable but for FindVF.
 type Options struct {
 	FindVF FindVF
@@ -69,23 +63,22 @@ type Options struct {
 	// MetadataPort is where the companion takes what was asked of 169.254.169.254:80;
 	// 0 = DefaultMetadataPort.
 	MetadataPort uint16
-	// Advertise starts router advertisements on an interface with IPv6 subnets, inside
-	// the namespace; nil = there are none.
-	Advertise func(netdev string, port model.RouterPort) (Advertiser, error)
-	Log       *slog.Logger
+	Log          *slog.Logger
 }
 
 // Node owns the namespaces of the routers that this host carries. It is safe for
 // concurrent use.
 //
 // The host's namespace is the one that NewNode is called in. One goroutine belongs to the
-// Node; Close waits for it.
+// Node, and some that close sockets; Close waits for them.
 type Node struct {
 	o      Options
 	log    *slog.Logger
 	home   netns.NsHandle
 	homeNL *netlink.Handle
 	homeID string
+
+	closing sync.WaitGroup // of sockets
 
 	kick   chan struct{}
 	events chan struct{}
@@ -105,12 +98,19 @@ type carried struct {
 	adopted     bool // flows and neighbours were seen to by this process
 	companion   Companion
 	advertisers map[string]*advertised // by port id
-	tell        map[string]int         // port id -> announcements still to make
+	tell        map[string]again       // by port id: announcements still to make
+}
+
+// again says how many announcements are left, and when the next one is due.
+type again struct {
+	left int
+	at   time.Time
 }
 
 type advertised struct {
-	Advertiser
+	*ra.Server
 	ifindex int
+	mac     string
 }
 
 // NewNode returns a Node that does nothing until Set is called.
@@ -205,6 +205,7 @@ func (n *Node) Close() error {
 	n.mu.Unlock()
 	n.cancel()
 	<-n.done
+	n.closing.Wait()
 	var errs []error
 	for _, c := range n.routers {
 		errs = append(errs, c.stop())
@@ -214,7 +215,8 @@ func (n *Node) Close() error {
 	return errors.Join(errs...)
 }
 
-// stop ends what runs beside a router.
+// stop ends what runs beside a router. Hosts are not told that it is gone: it may be
+// elsewhere already, with the same address.
 func (c *carried) stop() error {
 	var errs []error
 	if c.companion != nil {

@@ -273,3 +273,50 @@ func TestPendingPortsAndDrift(t *testing.T) {
 	r.ping(a, "10.0.2.5")
 	r.ping(b, "10.0.1.5")
 }
+
+func TestAdvertisementsOnInterfaces(t *testing.T) {
+	r := newRig(t)
+	spec := twoSubnets()
+	spec.Gateway = nil
+	for i := range spec.Interfaces {
+		v6 := spec.Interfaces[i].Subnets[1]
+		v6.IPv6RAMode, v6.IPv6AddressMode = model.ModeSLAAC, model.ModeSLAAC
+	}
+	a := r.machine("a", portOf+"1", "10.0.1.5/24", "")
+	b := r.machine("b", portOf+"2", "10.0.2.5/24", "")
+	n := r.node()
+	set(t, n, spec)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if r.hasSLAAC(a) && r.hasSLAAC(b) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no instance formed an address and a default route from advertisements")
+		}
+	}
+	r.ping(a, "2001:db8:2::1")
+}
+
+// hasSLAAC: the machine has an address and a default route by router advertisement.
+func (r *rig) hasSLAAC(ns string) bool {
+	address, route := false, false
+	r.in(ns, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_V6)
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs {
+			address = address || a.IP.IsGlobalUnicast()
+		}
+		routes, err := netlink.RouteList(l, netlink.FAMILY_V6)
+		for i := range routes {
+			route = route || target(&routes[i]).Bits() == 0 && routes[i].Gw != nil
+		}
+		return err
+	})
+	return address && route
+}

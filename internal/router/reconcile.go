@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"neutrino/internal/model"
 	"neutrino/internal/netspace"
@@ -24,7 +25,7 @@ func (n *Node) reconcile(ctx context.Context) error {
 		}
 		c := n.routers[w.RouterID]
 		if c == nil {
-			c = &carried{advertisers: map[string]*advertised{}, tell: map[string]int{}}
+			c = &carried{advertisers: map[string]*advertised{}, tell: map[string]again{}}
 			n.routers[w.RouterID] = c
 		}
 		err := n.ensure(w, c)
@@ -298,36 +299,44 @@ func (n *Node) settle(s *seat, p *plan, ports map[string]held, c *carried) (chan
 	return changed, nil
 }
 
-// announce tells neighbours of fresh addresses, and again of all addresses of a link that
-// had some a moment ago: a first frame may be lost while a switch learns.
+// announce tells neighbours of fresh addresses, and a moment later again of all addresses of
+// that link: a first frame may be lost while a switch learns, and Linux believes no second
+// word within a second (locktime, arp(7)).
 func (n *Node) announce(s *seat, p *plan, ports map[string]held, fresh map[string][]netip.Prefix, c *carried) {
+	now := time.Now()
+	var all []notice
 	for i := range p.devices {
 		d := &p.devices[i]
 		id := d.port.PortID
 		h, ok := ports[id]
-		news := fresh[id]
-		switch {
-		case !ok:
-			continue
-		case len(news) > 0:
-			c.tell[id] = announceRepeat
-		case c.tell[id] > 0:
-			news = d.addresses
-			if c.tell[id]--; c.tell[id] == 0 {
-				delete(c.tell, id)
-			}
-		default:
+		if !ok {
 			continue
 		}
-		err := netspace.DoAt(s.ns, func() error { return announce(h.link, news) })
-		if err != nil {
-			n.log.Warn("neighbours were not told of addresses", "namespace", s.name, "err", err)
+		if news := fresh[id]; len(news) > 0 {
+			all = append(all, notices(h.link, news)...)
+			c.tell[id] = again{announceRepeat, now.Add(announceEvery)}
+			continue
+		}
+		next, ok := c.tell[id]
+		if !ok || now.Before(next.at) {
+			continue
+		}
+		all = append(all, notices(h.link, d.addresses)...)
+		c.tell[id] = again{next.left - 1, now.Add(announceEvery)}
+		if next.left <= 1 {
+			delete(c.tell, id)
 		}
 	}
 	for id := range c.tell {
 		if !p.has(id) {
 			delete(c.tell, id)
 		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	if err := netspace.DoAt(s.ns, func() error { return announce(all, &n.closing) }); err != nil {
+		n.log.Warn("neighbours were not told of addresses", "namespace", s.name, "err", err)
 	}
 }
 
@@ -342,46 +351,5 @@ func (n *Node) beside(s *seat, want *model.RouterSpec, ports map[string]held, c 
 		}
 		c.companion.Set(want.Metadata)
 	}
-	if n.o.Advertise == nil {
-		return nil
-	}
-	kept := map[string]bool{}
-	for i := range want.Interfaces {
-		port := &want.Interfaces[i]
-		h, ok := ports[port.PortID]
-		if !ok || !slices.ContainsFunc(port.Addresses, func(a model.FixedIP) bool { return a.IP.Is6() }) {
-			continue
-		}
-		kept[port.PortID] = true
-		if err = n.advertise(s, *port, h, c); err != nil {
-			return fmt.Errorf("advertise the router on %s in %s: %w", h.link.Attrs().Name, s.name, err)
-		}
-	}
-	for id, a := range c.advertisers {
-		if !kept[id] {
-			delete(c.advertisers, id)
-			err = errors.Join(err, a.Close())
-		}
-	}
-	return err
-}
-
-func (n *Node) advertise(s *seat, port model.RouterPort, h held, c *carried) error {
-	a := c.advertisers[port.PortID]
-	if a != nil && a.ifindex == h.link.Attrs().Index {
-		return a.Set(port)
-	}
-	if a != nil {
-		delete(c.advertisers, port.PortID)
-		if err := a.Close(); err != nil {
-			return err
-		}
-	}
-	return netspace.DoAt(s.ns, func() error {
-		a, err := n.o.Advertise(h.link.Attrs().Name, port)
-		if err == nil {
-			c.advertisers[port.PortID] = &advertised{a, h.link.Attrs().Index}
-		}
-		return err
-	})
+	return n.advertise(s, want, ports, c)
 }

@@ -172,7 +172,7 @@ func (i *Instance) Dump() string {
 	var out []string
 	for _, args := range [][]string{
 		{"--columns=name,datapath_type,external_ids", "list", "Bridge"},
-		{"--columns=name,tag,trunks,external_ids,other_config", "list", "Port"},
+		{"--columns=name,tag,vlan_mode,trunks,protected,external_ids,other_config", "list", "Port"},
 		{"--columns=name,type,external_ids,mtu_request", "list", "Interface"},
 	} {
 		lines := strings.Split(i.Vsctl(append([]string{"-f", "csv"}, args...)...), "\n")
