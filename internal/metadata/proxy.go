@@ -192,11 +192,11 @@ func (p *Proxy) macOf(a netip.Addr) string {
 		if ip, ok := netip.AddrFromSlice(list[i].IP); !ok || ip != a || len(list[i].HardwareAddr) != 6 {
 			continue
 		}
-		if mac := list[i].HardwareAddr.String(); found != "" && found != mac {
+		mac := list[i].HardwareAddr.String()
+		if found != "" && found != mac {
 			return "" // on two links
-		} else {
-			found = mac
 		}
+		found = mac
 	}
 	return found
 }

@@ -171,7 +171,7 @@ func TestEachInstanceGetsItsOwn(t *testing.T) {
 		must(t, err)
 		text, err := io.ReadAll(r.Body)
 		r.Body.Close()
-		if must(t, err); r.StatusCode != 404 || strings.Contains(string(text), "secret") {
+		if must(t, err); r.StatusCode != http.StatusNotFound || strings.Contains(string(text), "secret") {
 			t.Errorf("network %d: a stranger got %d %q", n, r.StatusCode, text)
 		}
 		p.Set(nil, nil)
@@ -198,7 +198,7 @@ func TestLinkLocalIPv6(t *testing.T) {
 		if err == nil {
 			text, _ := io.ReadAll(r.Body)
 			r.Body.Close()
-			if r.StatusCode != 200 || string(text) != "mine" {
+			if r.StatusCode != http.StatusOK || string(text) != "mine" {
 				t.Errorf("%d %q", r.StatusCode, text)
 			}
 			return

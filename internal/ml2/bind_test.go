@@ -489,10 +489,18 @@ func TestReadInstance(t *testing.T) {
 	}
 	many := make([]any, MaxPublicKeys+1)
 	for _, bad := range []any{
-		"x", map[string]any{"userdata": "x"}, map[string]any{"hostname": "a b"}, map[string]any{"hostname": 3}, map[string]any{"hostname": "a..b"},
-		map[string]any{"user_data": strings.Repeat("x", MaxUserData+1)}, map[string]any{"user_data": "a\x00b"}, map[string]any{"public_keys": many},
-		map[string]any{"public_keys": key}, map[string]any{"public_keys": []any{"ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA== x"}},
-		map[string]any{"public_keys": []any{key + "\nssh-rsa x"}}, map[string]any{"public_keys": []any{"command=\"x\" " + key}},
+		"x",
+		map[string]any{"userdata": "x"},
+		map[string]any{"hostname": "a b"},
+		map[string]any{"hostname": 3},
+		map[string]any{"hostname": "a..b"},
+		map[string]any{"user_data": strings.Repeat("x", MaxUserData+1)},
+		map[string]any{"user_data": "a\x00b"},
+		map[string]any{"public_keys": many},
+		map[string]any{"public_keys": key},
+		map[string]any{"public_keys": []any{"ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA== x"}},
+		map[string]any{"public_keys": []any{key + "\nssh-rsa x"}},
+		map[string]any{"public_keys": []any{"command=\"x\" " + key}},
 		map[string]any{"public_keys": []any{3}},
 	} {
 		if _, err := ParseProfile(map[string]any{"instance": bad}); err == nil || !strings.Contains(err.Error(), "binding:profile instance") {
