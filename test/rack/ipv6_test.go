@@ -1,6 +1,7 @@
 package rack
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,17 @@ func (s *story) ipv6(t *testing.T) {
 func (s *story) metadata(t *testing.T) {
 	for _, i := range []*instance{s.red1, s.blue2} {
 		i.lease(t)
+		said := ""
+		defer func() {
+			if t.Failed() {
+				t.Logf("%s is told %q; %s", i.ns, said, i.sh(t, "ip route; curl -sv -m 10 http://169.254.169.254/ 2>&1 | tail -n 5 || true"))
+				out, _ := s.network1.try("for n in $(ip netns | cut -d\" \" -f1); do echo == $n; ip netns exec $n ss -ltn; done; grep -i metadata /run/agent.log")
+				t.Log(out)
+			}
+		}()
 		eventually(t, i.ns+" is told who it is", time.Minute, func() bool {
 			out, err := i.on.try("ip netns exec " + i.ns + " curl -s -m 10 http://169.254.169.254/latest/meta-data/instance-id")
+			said = fmt.Sprint(out, err)
 			return err == nil && out == i.ID
 		})
 	}
