@@ -62,7 +62,7 @@ func showVerification(v *neutron.Verification) *verification {
 // serveFabric is everything under /fabric: POST /fabric/verify, and GET and DELETE of
 // /fabric/verify/{id}. It shows hosts and what they are plugged into, so it is for admins.
 func serveFabric(rq *request, path []string) error {
-	if path == nil || len(path) == 0 || len(path) > 2 || path[0] != "verify" {
+	if len(path) == 0 || len(path) > 2 || path[0] != "verify" {
 		return fault.HTTPNotFound()
 	}
 	method := rq.r.Method

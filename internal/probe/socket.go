@@ -119,8 +119,8 @@ func (s *socket) read(hear func(etherType, vlan int, b []byte)) error {
 			return !errors.Is(failed, unix.EAGAIN)
 		})
 		switch {
-		case err != nil: // the deadline that shut sets, or Close
-			return nil
+		case err != nil:
+			return nil //nolint:nilerr // the deadline that shut sets, or close: the end that was asked for
 		case errors.Is(failed, unix.EINTR):
 		case failed != nil: // ENETDOWN: the uplink went down or away
 			return fmt.Errorf("listen: %w", failed)
