@@ -27,7 +27,7 @@ func hostOptions() []Option {
 		{
 			Name: Name{"ovs", "bridge_uplinks"}, Kind: Mappings, Role: Agents, Sample: "br-eth6:eth6", check: isDevice,
 			Help: "NIC that is the uplink of each mapped bridge: bridge:netdev. It becomes a trunk of the bridge. One that has an address of " +
-				"the host's is refused. Bridges that are not named keep the uplink they have.",
+				"the host's is refused, unless move_uplink_addresses is set. Bridges that are not named keep the uplink they have.",
 			into: func(c *Config) any { return &c.OVS.BridgeUplinks },
 		},
 		{

@@ -113,26 +113,20 @@ func TestTrunkCarriesExactlyTheTagOfTheNetwork(t *testing.T) {
 	// An instance of a flat network that tags its frames itself is in no other network.
 	send(t, r.Netns+"-"+Name(flat.ID), Name(flat.ID), "\xff\xff\xff\xff\xff\xff\xfa\x16\x3e\x00\x00\x03\x81\x00\x00\x65\x08\x06"+strings.Repeat("\x00", 46))
 	seen := map[string]int{}
-	for end := time.Now().Add(time.Minute); len(seen) < len(want) && time.Now().Before(end); {
+	quiet := 0 // reads in a row that found nothing
+	for end := time.Now().Add(time.Minute); (len(seen) < len(want) || quiet < 5) && time.Now().Before(end); {
 		from, tags, ok := frame(fd)
 		if !ok {
+			quiet++
 			continue
 		}
+		quiet = 0
 		expected, ours := want[from]
 		if from == dead.MAC || ours && !slices.Equal(tags, expected) {
 			t.Errorf("a frame of %s has tags %v, want %v", from, tags, expected)
 		}
 		if ours {
 			seen[from]++
-		}
-	}
-	for end := 0; end < 3; { // what is left in the socket
-		from, _, ok := frame(fd)
-		if from == dead.MAC {
-			t.Error("a frame from the dead VLAN is on the wire")
-		}
-		if !ok {
-			end++
 		}
 	}
 	if len(seen) < len(want) {

@@ -17,9 +17,14 @@ const (
 	EtherTypeVLAN = 0x8100
 )
 
-// Group is where probes go: a locally administered group address that nobody joins, so
-// that switches flood it within the VLAN and no station's network stack takes it.
-var Group = [6]byte{0x0f, 'n', 't', 'r', 'n', 0x01}
+// Where probes go: locally administered addresses that nobody has, so that switches flood
+// them within the VLAN and no station's network stack takes them. Copies alternate between
+// the two, since there are NICs that hand over no foreign groups of other VLANs (QEMU's
+// igb), and switches that do not flood unknown stations.
+var (
+	Group   = [6]byte{0x0f, 'n', 't', 'r', 'n', 0x01} // of even rounds
+	Station = [6]byte{0x0e, 'n', 't', 'r', 'n', 0x01} // of odd rounds
+)
 
 // Sizes, in bytes behind the VLAN tag: what an interface calls its MTU.
 const (
@@ -53,10 +58,14 @@ type Frame struct {
 	Round  int // 0..MaxRounds-1
 }
 
-// Append appends the Ethernet frame: destination Group, source src, an 802.1Q tag with
+// Append appends the Ethernet frame: destination Group or Station, source src, an 802.1Q tag with
 // priority 0, and the probe padded to its size. It is signed with key.
 func (f Frame) Append(b []byte, src [6]byte, key []byte) []byte {
-	b = append(b, Group[:]...)
+	to := Group
+	if f.Round%2 != 0 {
+		to = Station
+	}
+	b = append(b, to[:]...)
 	b = append(b, src[:]...)
 	b = binary.BigEndian.AppendUint16(b, EtherTypeVLAN)
 	b = binary.BigEndian.AppendUint16(b, uint16(f.VLAN))

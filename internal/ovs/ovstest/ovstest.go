@@ -133,7 +133,9 @@ func (i *Instance) wait(what string, f func() bool) {
 // StartDatabase starts the database server.
 func (i *Instance) StartDatabase() {
 	i.t.Helper()
-	i.db = i.start("ovsdb.log", "ovsdb-server", i.path("conf.db"), "--remote=punix:"+i.path("db.sock"), "--unixctl="+i.path("ovsdb.ctl"))
+	i.db = i.start("ovsdb.log", "ovsdb-server", i.path("conf.db"), "--remote=punix:"+i.path("db.sock"),
+		"--remote=db:Open_vSwitch,Open_vSwitch,manager_options", "--private-key=db:Open_vSwitch,SSL,private_key",
+		"--certificate=db:Open_vSwitch,SSL,certificate", "--ca-cert=db:Open_vSwitch,SSL,ca_cert", "--unixctl="+i.path("ovsdb.ctl"))
 	i.wait("the database answers", func() bool {
 		return i.command("ovs-vsctl", "--db="+i.Endpoint(), "--timeout=5", "--no-wait", "show").Run() == nil
 	})
