@@ -50,7 +50,9 @@ func (r *rig) has6(prefix string) netip.Addr {
 // sysctl sets one of the client's.
 func (r *rig) sysctl(key, value string) {
 	r.t.Helper()
-	r.in(r.client, func() error { return os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf/c0", key), []byte(value), 0o644) })
+	r.in(r.client, func() error {
+		return os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf/c0", key), []byte(value), 0o644)
+	})
 }
 
 // only is the network with its IPv4 subnet and one of the IPv6 ones.

@@ -125,11 +125,9 @@ func (p *place) giveBack(home netns.NsHandle, homeNL *netlink.Handle, l netlink.
 	fail := func(what string, err error) error {
 		return fmt.Errorf("return VF %s from %s: %s: %w", mark.netdev, p.name, what, err)
 	}
-	err := p.nl.LinkSetDown(l)
-	if mark.bridged() && errors.Is(err, unix.ENODEV) {
+	if err := p.nl.LinkSetDown(l); mark.bridged() && errors.Is(err, unix.ENODEV) {
 		return nil // Open vSwitch has taken it away
-	}
-	if err != nil {
+	} else if err != nil {
 		return fail("set down", err)
 	}
 	if err := p.flush(l); err != nil {

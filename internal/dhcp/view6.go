@@ -77,7 +77,7 @@ func newView6(n *model.DHCPNetwork, d Defaults) (*view6, []Problem) {
 	return v, problems
 }
 
-func (v *view6) addHost(m *model.DHCPHost) []Problem {
+func (s *view6) addHost(m *model.DHCPHost) []Problem {
 	mac, err := net.ParseMAC(m.MAC)
 	if err != nil || len(mac) != 6 {
 		return nil // said once, of its IPv4 half
@@ -85,15 +85,15 @@ func (v *view6) addHost(m *model.DHCPHost) []Problem {
 	h := &host6{opts: map[uint16][]byte{}}
 	on := false
 	for _, a := range m.Addresses {
-		i := slices.IndexFunc(v.subnets, func(s *subnet6) bool { return s.id == a.SubnetID })
-		if i < 0 || !a.IP.Is6() || !v.subnets[i].cidr.Contains(a.IP) {
+		i := slices.IndexFunc(s.subnets, func(n *subnet6) bool { return n.id == a.SubnetID })
+		if i < 0 || !a.IP.Is6() || !s.subnets[i].cidr.Contains(a.IP) {
 			continue
 		}
 		on = true
-		if v.subnets[i].stateful {
+		if s.subnets[i].stateful {
 			h.addrs = append(h.addrs, a.IP)
 		}
-		for _, d := range v.subnets[i].dns {
+		for _, d := range s.subnets[i].dns {
 			if !slices.Contains(h.dns, d) {
 				h.dns = append(h.dns, d)
 			}
@@ -111,13 +111,13 @@ func (v *view6) addHost(m *model.DHCPHost) []Problem {
 			problems = append(problems, Problem{m.PortID, err.Error()})
 		}
 	}
-	v.hosts[mac.String()] = h
+	s.hosts[mac.String()] = h
 	return problems
 }
 
 // onLink reports whether the address belongs to one of the network's subnets.
-func (v *view6) onLink(a netip.Addr) bool {
-	return slices.ContainsFunc(v.subnets, func(s *subnet6) bool { return s.cidr.Contains(a) })
+func (s *view6) onLink(a netip.Addr) bool {
+	return slices.ContainsFunc(s.subnets, func(n *subnet6) bool { return n.cidr.Contains(a) })
 }
 
 func onlyIPv6(in []netip.Addr) []netip.Addr {
