@@ -23,14 +23,19 @@ print(json.dumps({
 `
 
 func TestCloudInit(t *testing.T) {
-	if exec.Command("/usr/bin/python3", "-c", "import cloudinit").Run() != nil {
-		t.Skip("needs Debian's package cloud-init")
+	python, err := exec.LookPath("python3")
+	if err != nil || exec.Command(python, "-c", "import cloudinit").Run() != nil {
+		t.Skip("needs Debian's package cloud-init: apt-get install cloud-init")
+	}
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		t.Skip("needs iproute2: apt-get install iproute2")
 	}
 	w := newWire(t, 0, "10.0.0.7")
 	p := w.open(t, newService(t, Options{}))
 	h := host("000000000001", "10.0.0.7", &model.InstanceData{HostName: "web", PublicKeys: []string{testKey}, UserData: "#cloud-config\n{}\n"})
 	p.Set([]model.DHCPHost{h}, nil)
-	cmd := exec.Command("ip", "netns", "exec", w.guest, "/usr/bin/python3", "-c", crawl)
+	cmd := exec.Command(ip, "netns", "exec", w.guest, python, "-c", crawl)
 	text, err := cmd.Output()
 	if err != nil {
 		var stderr string

@@ -23,7 +23,7 @@ func TestRack(t *testing.T) {
 		{"RouterLeadsOutsideAndFloatingIPIn", s.router},
 		{"IPv6", s.ipv6},
 		{"MetadataIsTheInstancesOwn", s.metadata},
-		//{"VerifyFindsWhatTheTrunkDrops", s.verify},
+		{"VerifyFindsWhatTheTrunkDrops", s.verify},
 		{"WhatDiesCutsNothing", s.faults},
 	} {
 		if !t.Run(step.name, step.do) {
