@@ -133,10 +133,11 @@ func (w *watched) port(p *model.Port) (model.RouterPort, bool) {
 }
 
 // metadata adds the instances on an interface's subnets, by their addresses there. One that
-// several interfaces reach is there once, with all its addresses.
+// several interfaces reach is there once, with all its addresses. A port without a device_id
+// is an instance, too, as it is to DHCP.
 func (w *watched) metadata(spec *model.RouterSpec, rp model.RouterPort) {
 	for _, p := range w.network(rp.NetworkID, true).ports {
-		if isNetworkOwned(p.DeviceOwner) || p.DeviceID == "" {
+		if isNetworkOwned(p.DeviceOwner) {
 			continue
 		}
 		addresses := onSubnets(p.FixedIPs, rp.Subnets)
