@@ -20,7 +20,7 @@ import (
 func (r *rig) has6(prefix string) netip.Addr {
 	r.t.Helper()
 	want := netip.MustParsePrefix(prefix)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		var found netip.Addr
 		r.in(r.client, func() error {
