@@ -285,7 +285,7 @@ func (r *rack) launch(t *testing.T, on *machine, name, network, vnic string, mor
 // lease takes the instance's address by DHCP with a client.
 func (i *instance) lease(t *testing.T) {
 	t.Helper()
-	out := i.on.sh(t, "ip netns exec "+i.ns+" /bin/busybox udhcpc -i eth0 -n -q -f -t 20 -T 1 -s /vm/lease")
+	out := i.on.sh(t, "ip netns exec "+i.ns+" /bin/busybox udhcpc -i eth0 -O staticroutes -n -q -f -t 20 -T 1 -s /vm/lease")
 	if !strings.Contains(out, "address "+i.Fixed[0].IP) {
 		t.Fatalf("%s: DHCP gives %q, its address is %s", i.ns, out, i.Fixed[0].IP)
 	}
