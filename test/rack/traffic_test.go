@@ -17,13 +17,13 @@ func TestRack(t *testing.T) {
 		name string
 		do   func(*testing.T)
 	}{
+		{"VerifyFindsWhatTheTrunkDrops", s.verify}, // of VLANs that no VF uses yet: see docs/verify.md
 		{"InstancesGetTheirAddressesOverTheVLAN", s.instances},
 		{"OneNetworkTalksAndTheOtherIsNotReached", s.talk},
 		{"FramesOnTheTrunkCarryTheNetworksVLAN", s.tags},
 		{"RouterLeadsOutsideAndFloatingIPIn", s.router},
 		{"IPv6", s.ipv6},
 		{"MetadataIsTheInstancesOwn", s.metadata},
-		{"VerifyFindsWhatTheTrunkDrops", s.verify},
 		{"WhatDiesCutsNothing", s.faults},
 	} {
 		if !t.Run(step.name, step.do) {
