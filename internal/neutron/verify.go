@@ -173,7 +173,7 @@ func (s *Service) StartVerify(ctx context.Context, q VerifyRequest) (*trunk.Run,
 	}
 	err = s.update(ctx, "starting a verification of the trunk", func(tx *store.Tx) error {
 		key := url.PathEscape(run.PhysicalNetwork)
-		if busy, ok := s.t.ProbeTurns.Read(tx, key); ok {
+		if busy, ok := s.t.ProbeTurns.Read(tx, key); ok && !s.verified(busy.RunID) {
 			return fault.New("Conflict", http.StatusConflict, "A verification of physical network %s is under way: %s, until %s.",
 				busy.PhysicalNetwork, busy.RunID, busy.Until.UTC().Format(time.RFC3339))
 		}
@@ -187,6 +187,13 @@ func (s *Service) StartVerify(ctx context.Context, q VerifyRequest) (*trunk.Run,
 		return nil, err
 	}
 	return run, nil
+}
+
+// verified reports whether a run is over and every host has told of it: the next one need
+// not wait for its turn to run out.
+func (s *Service) verified(id string) bool {
+	v, err := s.Verification(id)
+	return err == nil && v.Finished && len(v.Results) == len(v.Run.Hosts)
 }
 
 func (s *Service) leaseFault(err error) error {

@@ -111,12 +111,14 @@ func (s *story) verify(t *testing.T) {
 func (s *story) fabricVerify(t *testing.T) (out string, code int) {
 	t.Helper()
 	cmd := exec.Command(s.bin, "fabric", "verify", "--physical-network", "default", "--yes", "-o", "json")
+	var words strings.Builder
+	cmd.Stderr = &words
 	text, err := cmd.Output()
 	if err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
 	if !json.Valid(text) {
-		t.Fatalf("not JSON: %v: %s", err, text)
+		t.Fatalf("not JSON: %v: %s: %s", err, text, words.String())
 	}
 	t.Logf("%s", text)
 	return string(text), cmd.ProcessState.ExitCode()
