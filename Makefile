@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X neutrino/internal/cli.Version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: all build lab test test-sriov bench-sriov lint generate check-generated bench figures fuzz man install clean
+.PHONY: all build lab test test-sriov test-rack bench-sriov lint generate check-generated bench figures fuzz man install clean
 
 all: build
 
@@ -30,6 +30,10 @@ test:
 test-sriov:
 	$(GO) run ./test/rig/sriov
 
+## test-rack: controller, two compute hosts with SR-IOV NICs and a network node, each a VM, on one trunk (as test-sriov)
+test-rack:
+	NEUTRINO_RACK=1 $(GO) test -count=1 -timeout 20m -v -run TestRack ./test/rack
+
 ## bench-sriov: the benchmarks of real VFs, in the same VM
 bench-sriov:
 	$(GO) run ./test/rig/sriov -bench
@@ -46,7 +50,7 @@ generate:
 check-generated: generate
 	@if ! git diff --exit-code --stat; then echo "generated code is not current: commit what 'make generate' made" >&2; exit 1; fi
 
-BENCHES := ./internal/store ./internal/neutron ./internal/api ./internal/ml2 ./internal/ipam ./internal/eswitch/veb ./test/bench
+BENCHES := ./internal/store ./internal/neutron ./internal/api ./internal/ml2 ./internal/ipam ./internal/eswitch/veb ./internal/ovs ./internal/dhcp ./test/bench
 
 ## bench: the benchmarks behind docs/performance.md
 bench:

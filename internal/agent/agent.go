@@ -28,11 +28,16 @@ type Config struct {
 	// PhysicalDeviceMappings: physical network -> names of its PFs.
 	PhysicalDeviceMappings map[string][]string
 	// ExcludeDevices: PF name -> PCI slots of VFs that are not the agent's business.
-	ExcludeDevices   map[string][]string
-	StateFile        string // bbolt; created with its directory
-	VnicType         string // [eswitch] vnic_type, told to the controller; "" = not said
-	DHCP             bool   // announce a DHCP agent; needs WithDHCP
-	AvailabilityZone string // of the DHCP agent; "" = "nova"
+	ExcludeDevices map[string][]string
+	StateFile      string // bbolt; created with its directory
+	VnicType       string // [eswitch] vnic_type, told to the controller; "" = not said
+	DHCP           bool   // announce a DHCP agent; needs WithDHCP
+	L3             bool   // announce an L3 agent; needs WithRouters
+	// BridgeMappings: physical network -> its Open vSwitch bridge. They announce an Open vSwitch
+	// agent; need WithBridges.
+	BridgeMappings   map[string]string
+	DatapathType     string // of those bridges: system, netdev
+	AvailabilityZone string // of the DHCP and L3 agents; "" = "nova"
 	Version          string
 	AuditInterval    time.Duration // safety net; default 60 s
 	ReportInterval   time.Duration // between signs of life; 0 = as the controller says
@@ -56,6 +61,9 @@ type VF struct {
 	Index   int
 	PCISlot string
 	Netdev  string // its name in the agent's namespace, or the last one it had there
+	// Ifindex of an interface of a bridge while it is in the agent's namespace, else 0. One that
+	// was made anew has another one, and is to be taken again by whoever had it.
+	Ifindex int
 	// Generation of the assignment; see [Assignment].
 	Generation uint64
 }
@@ -71,7 +79,11 @@ type options struct {
 	log       *slog.Logger
 	reg       prometheus.Registerer
 	dhcp      func(FindVF) (DHCPServer, error)
+	routers   func(FindVF) (RouterServer, error)
 	connected func(error)
+	bridges   Bridges
+	filters   Filters
+	prober    Prober
 	plugs     func(*bbolt.DB, Ports) (Plugs, error)
 }
 
@@ -106,6 +118,12 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 	if cfg.DHCP && o.dhcp == nil {
 		return errors.New("agent: DHCP is on, but there is no DHCP server")
 	}
+	if len(cfg.BridgeMappings) > 0 && o.bridges == nil {
+		return errors.New("agent: bridges are mapped, but there is no Open vSwitch")
+	}
+	if cfg.L3 && o.routers == nil {
+		return errors.New("agent: L3 is on, but there is no router server")
+	}
 	conf, err := clientTLS(cfg.TLS)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
@@ -122,25 +140,41 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 
 	t, box := newTable(s), newOutbox()
 	lp := newLoop(cfg, sw, state, s, t, box, o.log, m)
-	parts := []func(context.Context){lp.run}
+	desk := newProbeDesk(cfg.Host, o.prober, o.log)
+	parts := []func(context.Context){lp.run, desk.run}
 	if o.plugs != nil {
 		if lp.plugs, err = o.plugs(state.db, lp); err != nil {
 			return fmt.Errorf("agent: start the plug engine: %w", err)
 		}
 		parts = append(parts, lp.plugs.Run)
 	}
+	if len(cfg.BridgeMappings) > 0 {
+		w := newBridgeWorker(o.bridges, o.filters, lp)
+		parts = append(parts, w.run)
+	}
 	if cfg.DHCP {
 		server, derr := o.dhcp(lp.find)
 		if derr != nil {
 			return fmt.Errorf("agent: start the DHCP server: %w", derr)
 		}
-		w := &dhcpWorker{server: server, table: t, state: state, moved: lp.foundWake, log: o.log, written: s.networks}
+		w := &dhcpWorker{server: server, table: t, state: state, moved: lp.watchFound(), log: o.log, written: s.networks}
+		parts = append(parts, w.run)
+	}
+	if cfg.L3 {
+		server, rerr := o.routers(lp.find)
+		if rerr != nil {
+			return fmt.Errorf("agent: start the router server: %w", rerr)
+		}
+		w := &routerWorker{server: server, table: t, state: state, outbox: box, moved: lp.watchFound(), log: o.log, written: s.routers}
 		parts = append(parts, w.run)
 	}
 	l := &link{
 		host: cfg.Host, instance: instance(), version: cfg.Version, controllers: controllers, tls: conf,
-		roles: func() []model.Agent { return cfg.roles(lp.devices(), len(t.get().Networks)) },
-		table: t, outbox: box, log: o.log, metrics: m, connected: o.connected, report: cfg.ReportInterval,
+		roles: func() []model.Agent {
+			now := t.get()
+			return cfg.roles(lp.devices(), len(now.Networks), len(now.Routers))
+		},
+		table: t, outbox: box, probes: desk, log: o.log, metrics: m, connected: o.connected, report: cfg.ReportInterval,
 	}
 	parts = append(parts, l.run)
 	var all sync.WaitGroup

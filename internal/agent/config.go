@@ -22,8 +22,8 @@ func (c *Config) validate() ([]controller, error) {
 	if c.StateFile == "" {
 		return nil, errors.New("a state file is needed")
 	}
-	if len(c.PhysicalDeviceMappings) == 0 && !c.DHCP {
-		return nil, errors.New("no physical_device_mappings: there is nothing to do")
+	if len(c.PhysicalDeviceMappings) == 0 && len(c.BridgeMappings) == 0 && !c.DHCP && !c.L3 {
+		return nil, errors.New("no physical_device_mappings and no bridge_mappings: there is nothing to do")
 	}
 	mapped := map[string]bool{}
 	for _, phys := range slices.Sorted(maps.Keys(c.PhysicalDeviceMappings)) {
@@ -66,7 +66,7 @@ func (c *Config) validate() ([]controller, error) {
 
 // roles are this host's rows in the agents list, as Neutron's agents describe
 // themselves.
-func (c *Config) roles(devices, networks int) []model.Agent {
+func (c *Config) roles(devices, networks, routers int) []model.Agent {
 	var out []model.Agent
 	if len(c.PhysicalDeviceMappings) > 0 {
 		conf := map[string]any{
@@ -79,6 +79,16 @@ func (c *Config) roles(devices, networks int) []model.Agent {
 			Type: model.AgentNICSwitch, Binary: model.BinaryNICSwitch, Topic: "N/A", Host: c.Host, Configurations: conf,
 		})
 	}
+	if len(c.BridgeMappings) > 0 {
+		out = append(out, model.Agent{
+			Type: model.AgentOpenVSwitch, Binary: model.BinaryOpenVSwitch, Topic: "N/A", Host: c.Host,
+			AvailabilityZone: cmp.Or(c.AvailabilityZone, "nova"),
+			Configurations: map[string]any{
+				"bridge_mappings": c.BridgeMappings, "datapath_type": cmp.Or(c.DatapathType, "system"), "tunnel_types": []string{},
+				"ovs_hybrid_plug": false, "extensions": []string{}, "devices": devices, directBridges: true,
+			},
+		})
+	}
 	if c.DHCP {
 		out = append(out, model.Agent{
 			Type: model.AgentDHCP, Binary: model.BinaryDHCP, Topic: "dhcp_agent", Host: c.Host,
@@ -86,8 +96,19 @@ func (c *Config) roles(devices, networks int) []model.Agent {
 			Configurations:   map[string]any{"dhcp_driver": "neutrino", "networks": networks},
 		})
 	}
+	if c.L3 {
+		out = append(out, model.Agent{
+			Type: model.AgentL3, Binary: model.BinaryL3, Topic: "l3_agent", Host: c.Host,
+			AvailabilityZone: cmp.Or(c.AvailabilityZone, "nova"),
+			Configurations:   map[string]any{"agent_mode": "legacy", "handle_internal_only_routers": true, "routers": routers},
+		})
+	}
 	return out
 }
+
+// directBridges in an Open vSwitch agent's configurations says that ports go into the bridge
+// of their physical network, without an integration bridge between.
+const directBridges = "direct_bridges"
 
 func sameRoles(a, b []*fabricv1.Role) bool {
 	return slices.EqualFunc(a, b, func(x, y *fabricv1.Role) bool { return proto.Equal(x, y) })

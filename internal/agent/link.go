@@ -41,6 +41,7 @@ type link struct {
 	roles                   func() []model.Agent
 	table                   *table
 	outbox                  *outbox
+	probes                  *probeDesk
 	log                     *slog.Logger
 	metrics                 *metrics
 	connected               func(error) // nil: a controller has accepted the agent
@@ -128,6 +129,7 @@ func (l *link) join(ctx context.Context, c controller) (accepted bool, err error
 		l.connected(nil)
 	}
 	l.outbox.restart()
+	l.probes.restart()
 
 	var talker sync.WaitGroup
 	defer talker.Wait()
@@ -184,15 +186,22 @@ func (l *link) hear(m *fabricv1.FromController) error {
 			there[a.GetPortId()] = true
 		}
 		l.outbox.retell(func(portID string) bool { return !there[portID] })
+		l.outbox.retellRouters(func(id string) bool {
+			return !slices.ContainsFunc(b.Snapshot.GetRouters(), func(r *fabricv1.Router) bool { return r.GetRouterId() == id })
+		})
 		return nil
 	case *fabricv1.FromController_Delta:
 		if err := l.table.delta(b.Delta); err != nil {
 			return err
 		}
 		l.outbox.retell(func(portID string) bool { return slices.Contains(b.Delta.GetRemovedPorts(), portID) })
+		l.outbox.retellRouters(func(id string) bool { return slices.Contains(b.Delta.GetRemovedRouters(), id) })
 		return nil
 	case *fabricv1.FromController_Ack:
 		l.outbox.ack(b.Ack.GetSeq())
+		return nil
+	case *fabricv1.FromController_Probe:
+		l.probes.order(b.Probe)
 		return nil
 	default:
 		// A newer controller may have more to say; what is not understood is not needed.
@@ -210,16 +219,28 @@ func (l *link) talk(ctx context.Context, s stream, beat time.Duration, told []*f
 		case <-ctx.Done():
 			return nil
 		case <-l.outbox.ready:
-			seq, reports := l.outbox.take()
-			if len(reports) == 0 {
+			seq, reports, routers := l.outbox.take()
+			if len(reports)+len(routers) == 0 {
 				continue
 			}
 			m := &fabricv1.Reports{Seq: seq}
 			for i := range reports {
 				m.Reports = append(m.Reports, rpc.EncodeReport(&reports[i]))
 			}
+			for i := range routers {
+				m.Routers = append(m.Routers, rpc.EncodeRouterReport(&routers[i]))
+			}
 			if err := s.Send(&fabricv1.FromAgent{Message: &fabricv1.FromAgent_Reports{Reports: m}}); err != nil {
 				return fmt.Errorf("send reports: %w", err)
+			}
+		case <-l.probes.ready:
+			r := l.probes.take()
+			if r == nil {
+				continue
+			}
+			m := &fabricv1.FromAgent_ProbeResult{ProbeResult: rpc.EncodeProbeResult(r)}
+			if err := s.Send(&fabricv1.FromAgent{Message: m}); err != nil {
+				return fmt.Errorf("send what was probed: %w", err)
 			}
 		case <-ticker.C:
 			roles, err := rpc.EncodeRoles(l.roles())

@@ -23,7 +23,7 @@ func TestPortThatCameBackIsReportedAgain(t *testing.T) {
 	reports := map[string]model.PortReport{
 		"p1": {PortID: "p1", Revision: 7, Up: true}, "p2": {PortID: "p2", Revision: 7, Up: true},
 	}
-	l := &link{table: newTable(saved{}), outbox: newOutbox(), log: slog.New(slog.DiscardHandler)}
+	l := &link{table: newTable(saved{}), outbox: newOutbox(), probes: newProbeDesk("h1", nil, slog.New(slog.DiscardHandler)), log: slog.New(slog.DiscardHandler)}
 	hear := func(m *fabricv1.FromController) {
 		t.Helper()
 		if err := l.hear(m); err != nil {
@@ -32,7 +32,7 @@ func TestPortThatCameBackIsReportedAgain(t *testing.T) {
 	}
 	told := func() (ids []string) {
 		l.outbox.replace(reports) // what a pass over the same VFs says
-		seq, out := l.outbox.take()
+		seq, out, _ := l.outbox.take()
 		l.outbox.ack(seq)
 		for _, r := range out {
 			ids = append(ids, r.PortID)

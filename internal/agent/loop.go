@@ -51,9 +51,10 @@ type loop struct {
 	users      map[string]usage
 	mu         sync.Mutex
 	found      map[string]VF
-	foundWake  chan struct{} // capacity 1
-	states     map[string]PortState
-	next       chan struct{} // closed, and made anew, when states change
+	foundWakes []chan struct{}      // each of capacity 1; made before run
+	states     map[string]PortState // of ports on VFs
+	bridged    map[string]PortState // of ports on bridges
+	next       chan struct{}        // closed, and made anew, when states change
 	deviceUsed atomic.Int64
 }
 
@@ -63,7 +64,7 @@ func newLoop(cfg Config, sw eswitch.Switch, state *stateFile, s saved, t *table,
 		sw: sw, state: state, table: t, outbox: o, log: log, metrics: m,
 		written: maps.Clone(t.get().Attachments), holdings: s.holdings,
 		holds: map[eswitch.VFID]*hold{}, known: map[string]model.PortReport{}, carries: map[eswitch.VFID]string{},
-		found: map[string]VF{}, foundWake: make(chan struct{}, 1),
+		found:  map[string]VF{},
 		states: map[string]PortState{}, next: make(chan struct{}), users: map[string]usage{},
 	}
 	if l.assigned == nil {
@@ -151,11 +152,14 @@ func (l *loop) pass(ctx context.Context) {
 
 // publish hands the verdicts of a pass to those who wait for them.
 func (l *loop) publish(p *pass, observed bool) {
-	reports := make(map[string]model.PortReport, len(p.desired.Attachments)+len(p.desired.refused))
-	for id, att := range p.desired.Attachments {
+	reports := make(map[string]model.PortReport, len(p.vfs)+len(p.desired.refused))
+	for id, att := range p.vfs {
 		reports[id] = p.report(att, observed)
 	}
 	for id, r := range p.desired.refused {
+		if old := p.desired.Attachments[id]; old != nil && old.Kind != model.AttachVF {
+			continue // the bridges' worker says it
+		}
 		rep := reports[id]
 		rep.PortID, rep.Revision, rep.Up, rep.Reason = id, r.revision, false, r.reason
 		reports[id] = rep
@@ -197,7 +201,9 @@ func (l *loop) publish(p *pass, observed bool) {
 	l.found = found
 	l.mu.Unlock()
 	if changed {
-		wake(l.foundWake)
+		for _, c := range l.foundWakes {
+			wake(c)
+		}
 	}
 }
 
@@ -205,8 +211,21 @@ func (l *loop) publish(p *pass, observed bool) {
 func (l *loop) find(portID string) (VF, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v, ok := l.found[portID]
-	return v, ok
+	if v, ok := l.found[portID]; ok {
+		return v, true
+	}
+	if s, ok := l.bridged[portID]; ok && s.Up && s.VF.Netdev != "" {
+		return s.VF, true
+	}
+	return VF{}, false
+}
+
+// watchFound returns a channel that wakes when find has new answers. It is to be called
+// before run.
+func (l *loop) watchFound() <-chan struct{} {
+	c := make(chan struct{}, 1)
+	l.foundWakes = append(l.foundWakes, c)
+	return c
 }
 
 // devices counts the VFs in use.

@@ -16,6 +16,7 @@ type metrics struct {
 	failures      prometheus.Counter
 	drift         *prometheus.CounterVec
 	ports         *prometheus.GaugeVec
+	bridgePorts   *prometheus.GaugeVec
 	connected     prometheus.Gauge
 	connects      *prometheus.CounterVec
 }
@@ -47,6 +48,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		ports: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "neutrino_agent_ports", Help: "Ports of this host by whether their VF reads as asked.",
 		}, []string{"state"}),
+		bridgePorts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "neutrino_agent_bridge_ports", Help: "Ports of this host's Open vSwitch bridges by whether they are as asked.",
+		}, []string{"state"}),
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "neutrino_agent_connected", Help: "1 while a controller has accepted the agent.",
 		}),
@@ -58,7 +62,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.passes, m.passSeconds, m.deviceSeconds, m.stateSeconds, m.steps, m.failures, m.drift, m.ports, m.connected, m.connects,
+		m.passes, m.passSeconds, m.deviceSeconds, m.stateSeconds, m.steps, m.failures, m.drift, m.ports, m.bridgePorts, m.connected, m.connects,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -67,13 +71,19 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) gauges(reports map[string]model.PortReport) {
+func (m *metrics) gauges(reports map[string]model.PortReport) { upAndDown(m.ports, reports) }
+
+func (m *metrics) bridgeGauges(reports map[string]model.PortReport) {
+	upAndDown(m.bridgePorts, reports)
+}
+
+func upAndDown(g *prometheus.GaugeVec, reports map[string]model.PortReport) {
 	up := 0
 	for _, r := range reports {
 		if r.Up {
 			up++
 		}
 	}
-	m.ports.WithLabelValues("up").Set(float64(up))
-	m.ports.WithLabelValues("down").Set(float64(len(reports) - up))
+	g.WithLabelValues("up").Set(float64(up))
+	g.WithLabelValues("down").Set(float64(len(reports) - up))
 }

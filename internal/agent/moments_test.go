@@ -38,7 +38,7 @@ func TestMomentsSayWhenAPortCameHowFarAndStay(t *testing.T) {
 		if !first.Up || first.Moments != want {
 			t.Fatalf("moments %+v, want %+v", first.Moments, want)
 		}
-		seq, _ := r.box.take()
+		seq, _, _ := r.box.take()
 		r.box.ack(seq)
 
 		// Nothing of it changes while nothing happens to the port, whatever happens to others.
@@ -49,7 +49,7 @@ func TestMomentsSayWhenAPortCameHowFarAndStay(t *testing.T) {
 		if got := r.said("port-00"); got != first {
 			t.Errorf("%+v, was %+v", got, first)
 		}
-		if _, again := r.box.take(); len(again) != 1 || again[0].PortID != "port-01" {
+		if _, again, _ := r.box.take(); len(again) != 1 || again[0].PortID != "port-01" {
 			t.Errorf("reported again: %+v", again)
 		}
 

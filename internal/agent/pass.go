@@ -41,6 +41,7 @@ func backoff(n int, first, last time.Duration) time.Duration {
 type pass struct {
 	*loop
 	desired Desired
+	vfs     map[string]*model.Attachment // those of the desired ones that VFs carry
 	plan    Plan
 	tried   map[eswitch.VFID]attempt
 	foreign map[string]string // PCI slot -> who uses it, "" = looked, nobody
@@ -59,7 +60,7 @@ type attempt struct {
 }
 
 func newPass(l *loop, d Desired) *pass {
-	return &pass{loop: l, desired: d, tried: map[eswitch.VFID]attempt{}, programmed: map[string]model.Moment{}}
+	return &pass{loop: l, desired: d, vfs: d.of(model.AttachVF), tried: map[eswitch.VFID]attempt{}, programmed: map[string]model.Moment{}}
 }
 
 // rounds observes, plans and applies until nothing is left to do now. It reports
@@ -100,13 +101,18 @@ func (p *pass) rounds(ctx context.Context) bool {
 // that nobody does. What belongs to somebody without our doing is left alone.
 func (p *pass) compute(ctx context.Context, state eswitch.State) Plan {
 	w := World{
-		Desired: p.desired.Attachments, Observed: state, Assigned: p.assigned, Mappings: p.mappings, Excluded: p.excluded,
+		Desired: p.vfs, Observed: state, Assigned: p.assigned, Mappings: p.mappings, Excluded: p.excluded,
 		Returning: p.returning, Generation: p.generation, Foreign: p.foreign,
 	}
 	if p.plugs == nil {
 		return Compute(w)
 	}
-	w.Plugged = p.plugs.Plugged()
+	w.Plugged = map[string]Plugged{}
+	for slot, held := range p.plugs.Plugged() {
+		if !held.Bridge {
+			w.Plugged[slot] = held
+		}
+	}
 	for {
 		plan := Compute(w)
 		news := false
@@ -169,7 +175,7 @@ func (p *pass) retry(at time.Time) {
 
 // purpose is what a step is for: the port and what is asked for it.
 func (p *pass) purpose(s Step) string {
-	if att := p.desired.Attachments[s.PortID]; att != nil {
+	if att := p.vfs[s.PortID]; att != nil {
 		return fmt.Sprintf("%s %d", s.PortID, att.Revision)
 	}
 	return ""
@@ -312,7 +318,7 @@ func (p *pass) countDrift() {
 			continue
 		}
 		if port != "" {
-			att := p.desired.Attachments[port]
+			att := p.vfs[port]
 			old := p.known[port]
 			if att == nil || !old.Up || old.Revision != att.Revision || p.plan.Assigned[port] != p.assigned[port] {
 				continue

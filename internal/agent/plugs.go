@@ -14,10 +14,10 @@ import (
 // Plugs is the host's plug engine as the loop sees it. Its methods are safe for
 // concurrent use and answer at once, but for User.
 type Plugs interface {
-	// Plugged lists what is plugged, or about to be, by PCI slot. The map is not changed
-	// once returned.
+	// Plugged lists what is plugged, or about to be, by PCI slot; ports of bridges by the name
+	// of their interface. The map is not changed once returned.
 	Plugged() map[string]Plugged
-	// Release has VFs unplugged whose ports are gone. It returns at once; the engine
+	// Release has VFs, and interfaces of bridges, unplugged whose ports are gone. It returns at once; the engine
 	// tries until it is done, and says Changed.
 	Release(slots []string)
 	// User says in words which process, namespace or device uses a VF; "" = none.
@@ -42,10 +42,13 @@ type Ports interface {
 // PortState is one port of this host.
 type PortState struct {
 	Attachment *model.Attachment
-	Assigned   bool // VF is the port's
-	VF         VF
-	Up         bool   // every attribute was read back as asked
-	Reason     string // why not, in words
+	// Assigned: VF is the port's. Of a port of a bridge: the bridge is there, so that an
+	// interface can be plugged into it; VF is then the bridge, with index -1, and Netdev the
+	// interface, "" = there is none yet.
+	Assigned bool
+	VF       VF
+	Up       bool   // every attribute was read back as asked
+	Reason   string // why not, in words
 }
 
 // WithPlugs provides the plug engine. start is called once, before the loop runs, with
@@ -59,6 +62,9 @@ func (l *loop) Port(id string) (PortState, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, ok := l.states[id]
+	if !ok {
+		s, ok = l.bridged[id]
+	}
 	return s, ok
 }
 
@@ -66,9 +72,11 @@ func (l *loop) Port(id string) (PortState, bool) {
 func (l *loop) All() []PortState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make([]PortState, 0, len(l.states))
-	for _, id := range slices.Sorted(maps.Keys(l.states)) {
-		out = append(out, l.states[id])
+	all := maps.Clone(l.states)
+	maps.Copy(all, l.bridged)
+	out := make([]PortState, 0, len(all))
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, all[id])
 	}
 	return out
 }
@@ -82,8 +90,8 @@ func (l *loop) Next() <-chan struct{} {
 
 // portStates is what the pass found, for Ports.
 func (p *pass) portStates(reports map[string]model.PortReport) map[string]PortState {
-	out := make(map[string]PortState, len(p.desired.Attachments))
-	for id, att := range p.desired.Attachments {
+	out := make(map[string]PortState, len(p.vfs))
+	for id, att := range p.vfs {
 		a, held := p.assigned[id]
 		r := reports[id]
 		s := PortState{Attachment: att, Assigned: held, Up: r.Up, Reason: r.Reason}

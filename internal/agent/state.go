@@ -31,6 +31,7 @@ var (
 	bucketMeta        = []byte("meta")
 	bucketAttachments = []byte("attachments") // port id -> fabricv1.Attachment
 	bucketNetworks    = []byte("networks")    // network id -> fabricv1.DHCPNetwork
+	bucketRouters     = []byte("routers")     // router id -> fabricv1.Router
 	bucketAssignments = []byte("assignments") // port id -> Assignment as JSON
 	bucketReturning   = []byte("returning")   // PCI slot -> Returning as JSON
 	keyFormat         = []byte("format")
@@ -44,6 +45,7 @@ type saved struct {
 	known       bool
 	attachments map[string]*model.Attachment
 	networks    map[string]*model.DHCPNetwork
+	routers     map[string]*model.RouterSpec
 	holdings
 }
 
@@ -141,7 +143,7 @@ func (f *stateFile) prepare(host string) error {
 		if err != nil {
 			return fmt.Errorf("prepare state file %s: %w", f.path, err)
 		}
-		for _, name := range [][]byte{bucketAttachments, bucketNetworks, bucketAssignments, bucketReturning} {
+		for _, name := range [][]byte{bucketAttachments, bucketNetworks, bucketRouters, bucketAssignments, bucketReturning} {
 			if _, err = tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("prepare state file %s: %w", f.path, err)
 			}
@@ -164,6 +166,7 @@ func (f *stateFile) prepare(host string) error {
 func (f *stateFile) load() (saved, error) {
 	s := saved{
 		attachments: map[string]*model.Attachment{}, networks: map[string]*model.DHCPNetwork{},
+		routers:  map[string]*model.RouterSpec{},
 		holdings: holdings{assigned: Assignments{}, returning: map[string]Returning{}},
 	}
 	err := f.db.View(func(tx *bbolt.Tx) error {
@@ -204,12 +207,33 @@ func (f *stateFile) load() (saved, error) {
 		if err != nil {
 			return err
 		}
+		if err = loadRouters(tx.Bucket(bucketRouters), s.routers); err != nil {
+			return err
+		}
 		return s.holdings.load(tx)
 	})
 	if err != nil {
 		return saved{}, fmt.Errorf("read state file %s: %w", f.path, err)
 	}
 	return s, nil
+}
+
+func loadRouters(b *bbolt.Bucket, into map[string]*model.RouterSpec) error {
+	return b.ForEach(func(k, v []byte) error {
+		var m fabricv1.Router
+		if err := proto.Unmarshal(v, &m); err != nil {
+			return fmt.Errorf("router %q: %w: %w", k, errContent, err)
+		}
+		r, err := rpc.DecodeRouter(&m)
+		if err != nil {
+			return fmt.Errorf("router %q: %w: %w", k, errContent, err)
+		}
+		if r.RouterID != string(k) {
+			return fmt.Errorf("router %q: %w: it is router %q", k, errContent, r.RouterID)
+		}
+		into[r.RouterID] = r
+		return nil
+	})
 }
 
 func (h *holdings) load(tx *bbolt.Tx) error {
@@ -278,6 +302,19 @@ func (f *stateFile) recordNetworks(was, want map[string]*model.DHCPNetwork) erro
 		return rewrite(tx.Bucket(bucketNetworks), was, want,
 			func(a, b *model.DHCPNetwork) bool { return a == b },
 			func(n *model.DHCPNetwork) ([]byte, error) { return proto.Marshal(rpc.EncodeDHCPNetwork(n)) })
+	})
+	if err != nil {
+		return fmt.Errorf("write state file %s: %w", f.path, err)
+	}
+	return nil
+}
+
+// recordRouters does for routers what record does for attachments.
+func (f *stateFile) recordRouters(was, want map[string]*model.RouterSpec) error {
+	err := f.db.Update(func(tx *bbolt.Tx) error {
+		return rewrite(tx.Bucket(bucketRouters), was, want,
+			func(a, b *model.RouterSpec) bool { return a == b },
+			func(r *model.RouterSpec) ([]byte, error) { return proto.Marshal(rpc.EncodeRouter(r)) })
 	})
 	if err != nil {
 		return fmt.Errorf("write state file %s: %w", f.path, err)

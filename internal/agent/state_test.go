@@ -210,12 +210,12 @@ func TestOutbox(t *testing.T) {
 		o.replace(m)
 	}
 	set(r("a", 1, false), r("b", 1, true))
-	seq, out := o.take()
+	seq, out, _ := o.take()
 	if seq != 1 || len(out) != 2 || out[0].PortID != "a" {
 		t.Fatalf("took %d %v", seq, out)
 	}
 	set(r("a", 1, true), r("b", 1, true)) // a changes while its first report is under way
-	seq2, out := o.take()
+	seq2, out, _ := o.take()
 	if seq2 != 2 || len(out) != 1 || !out[0].Up {
 		t.Fatalf("took %d %v", seq2, out)
 	}
@@ -224,12 +224,12 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("%d pending after the first ack, want the newer report of a", o.pending())
 	}
 	o.ack(seq2)
-	if _, out = o.take(); len(out) != 0 || o.pending() != 0 {
+	if _, out, _ = o.take(); len(out) != 0 || o.pending() != 0 {
 		t.Errorf("left: %v", out)
 	}
 	set(r("b", 1, true))
 	o.restart()
-	if seq, out = o.take(); seq != 1 || len(out) != 1 {
+	if seq, out, _ = o.take(); seq != 1 || len(out) != 1 {
 		t.Errorf("a new stream is told %d %v, want everything", seq, out)
 	}
 }

@@ -31,12 +31,15 @@ type Desired struct {
 	Known       bool // false: nothing was ever asked, nothing may be touched
 	Attachments map[string]*model.Attachment
 	Networks    map[string]*model.DHCPNetwork
+	Routers     map[string]*model.RouterSpec
 	refused     map[string]refused
 	arrived     map[string]model.Moment // port -> when this process was told what it is asked for now
+
+	refusedRouters map[string]refused
 }
 
-// table holds the desired state. The stream replaces it, the loop and the DHCP worker
-// read it. Writers publish new maps, so that a view costs nothing.
+// table holds the desired state. The stream replaces it, the loop and the workers of the
+// other roles read it. Writers publish new maps, so that a view costs nothing.
 type table struct {
 	mu       sync.Mutex
 	view     Desired
@@ -44,21 +47,27 @@ type table struct {
 	revision uint64
 	ports    chan struct{} // capacity 1: attachments changed
 	networks chan struct{} // capacity 1: networks changed
+	routers  chan struct{} // capacity 1: routers changed
+	bridged  chan struct{} // capacity 1: attachments changed, for the bridges
 }
 
 func newTable(s saved) *table {
 	t := &table{
 		view: Desired{
-			Known: s.known, Attachments: s.attachments, Networks: s.networks,
-			refused: map[string]refused{}, arrived: map[string]model.Moment{},
+			Known: s.known, Attachments: s.attachments, Networks: s.networks, Routers: s.routers,
+			refused: map[string]refused{}, refusedRouters: map[string]refused{}, arrived: map[string]model.Moment{},
 		},
-		ports: make(chan struct{}, 1), networks: make(chan struct{}, 1),
+		ports: make(chan struct{}, 1), networks: make(chan struct{}, 1), routers: make(chan struct{}, 1),
+		bridged: make(chan struct{}, 1),
 	}
 	if t.view.Attachments == nil {
 		t.view.Attachments = map[string]*model.Attachment{}
 	}
 	if t.view.Networks == nil {
 		t.view.Networks = map[string]*model.DHCPNetwork{}
+	}
+	if t.view.Routers == nil {
+		t.view.Routers = map[string]*model.RouterSpec{}
 	}
 	return t
 }
@@ -97,7 +106,7 @@ func (t *table) snapshot(m *fabricv1.Snapshot) error {
 	defer t.mu.Unlock()
 	next := Desired{
 		Known: true, Attachments: map[string]*model.Attachment{}, Networks: map[string]*model.DHCPNetwork{}, refused: map[string]refused{},
-		arrived: map[string]model.Moment{},
+		Routers: map[string]*model.RouterSpec{}, refusedRouters: map[string]refused{}, arrived: map[string]model.Moment{},
 	}
 	if err := next.put(m.GetAttachments(), t.view); err != nil {
 		return err
@@ -106,6 +115,9 @@ func (t *table) snapshot(m *fabricv1.Snapshot) error {
 		if err := next.putNetwork(n); err != nil {
 			return err
 		}
+	}
+	if err := next.putRouters(m.GetRouters(), t.view); err != nil {
+		return err
 	}
 	t.publish(next, m.GetEpoch(), m.GetRevision())
 	return nil
@@ -118,7 +130,8 @@ func (t *table) delta(m *fabricv1.Delta) error {
 	if t.epoch == "" || m.GetBaseRevision() != t.revision || m.GetRevision() < m.GetBaseRevision() {
 		return fmt.Errorf("%w: at %d, delta leads from %d to %d", errOutOfStep, t.revision, m.GetBaseRevision(), m.GetRevision())
 	}
-	next := Desired{Known: true, Attachments: t.view.Attachments, Networks: t.view.Networks, refused: t.view.refused, arrived: t.view.arrived}
+	next := t.view
+	next.Known = true
 	if len(m.GetAttachments()) > 0 || len(m.GetRemovedPorts()) > 0 {
 		next.Attachments, next.refused, next.arrived = maps.Clone(next.Attachments), maps.Clone(next.refused), maps.Clone(next.arrived)
 		for _, id := range m.GetRemovedPorts() {
@@ -145,6 +158,9 @@ func (t *table) delta(m *fabricv1.Delta) error {
 				return err
 			}
 		}
+	}
+	if err := next.changeRouters(m, t.view); err != nil {
+		return err
 	}
 	if len(next.Attachments) > rpc.MaxAttachments || len(next.Networks) > rpc.MaxNetworks {
 		return fmt.Errorf("%w: delta: more than %d attachments or %d networks", rpc.ErrInvalid, rpc.MaxAttachments, rpc.MaxNetworks)
@@ -235,6 +251,19 @@ func (t *table) publish(next Desired, epoch string, revision uint64) {
 	t.view, t.epoch, t.revision = next, epoch, revision
 	wake(t.ports)
 	wake(t.networks)
+	wake(t.routers)
+	wake(t.bridged)
+}
+
+// of lists the attachments of one kind.
+func (d *Desired) of(kind string) map[string]*model.Attachment {
+	out := make(map[string]*model.Attachment, len(d.Attachments))
+	for id, a := range d.Attachments {
+		if a.Kind == kind {
+			out[id] = a
+		}
+	}
+	return out
 }
 
 // networkList is the view's networks in a stable order.

@@ -8,6 +8,7 @@ import (
 // Plugged says who holds a VF through the host's plug engine. While it stands, the VF
 // is given to nobody else, whatever its attributes read.
 type Plugged struct {
+	Bridge     bool // it is a port of an Open vSwitch bridge, by the name of its interface, not a VF
 	PortID     string
 	Generation uint64 // of the assignment it was plugged under
 	By         string // in words, e.g. "domain vm1"

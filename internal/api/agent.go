@@ -30,6 +30,7 @@ func agents() resource[model.Agent] {
 		Actions: map[string]action[model.Agent]{
 			"dhcp-networks": {Method: http.MethodGet, May: adminOnly, Do: dhcpNetworksOf},
 		},
+		Nested: map[string]nested[model.Agent]{"l3-routers": {May: adminOnly, Do: l3RoutersOf}},
 	}
 }
 

@@ -23,13 +23,15 @@ func FuzzBody(f *testing.F) {
 		`{"security_group_rule":{"security_group_id":"x","direction":"ingress","protocol":6,"port_range_min":"-1","remote_ip_prefix":"::/0"}}`,
 		`{"subnetpool":{"name":" ","prefixes":["10.0.0.0/8","::/0"],"default_quota":null}}`,
 		`{"port":{"binding:profile":{"a":[1,1.5,1e400,{"b":null}]},"binding:host_id":null}}`, `{"a":{"a":1},"a":2}`, `[[[[`, "\"\xff\"", ``, `{"network":{}} x`,
+		`{"router":{"external_gateway_info":{"network_id":"00000000-0000-0000-0000-000000000001","enable_snat":"1","external_fixed_ips":[{"ip_address":"10.0.0.1"}]},"ha":null,"routes":[{"destination":"0.0.0.0/0","nexthop":"10.0.0.1"}]}}`,
+		`{"floatingip":{"floating_network_id":"00000000-0000-0000-0000-000000000001","port_id":null,"fixed_ip_address":"10.0.0.1","floating_ip_address":"::1","subnet_id":null}}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Add([]byte(`{"network":{"project_id":[],"tenant_id":[]}}`))
 	resources := []func(*testing.T, []byte){
 		fuzzed(networks()), fuzzed(subnets()), fuzzed(ports()), fuzzed(subnetPools()), fuzzed(securityGroups()),
-		fuzzed(securityGroupRules()), fuzzed(addressGroups()), fuzzed(agents()),
+		fuzzed(securityGroupRules()), fuzzed(addressGroups()), fuzzed(agents()), fuzzed(routers()), fuzzed(floatingIPs()),
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, do := range resources {

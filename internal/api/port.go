@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -199,7 +200,12 @@ func parseProfile(x any) (any, error) {
 		return nil, err
 	}
 	m, _ := plainNumbers(x).(map[string]any)
-	if len(appendObject(nil, m)) > maxProfile {
+	rest := m
+	if _, ok := m["instance"]; ok { // it has limits of its own (ml2.ReadInstance)
+		rest = maps.Clone(m)
+		delete(rest, "instance")
+	}
+	if len(appendObject(nil, rest)) > maxProfile {
 		return nil, fault.InvalidInput("binding:profile value too large")
 	}
 	return m, nil

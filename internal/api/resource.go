@@ -45,6 +45,7 @@ type resource[T any] struct {
 
 	Tagged  bool                 // has /{id}/tags
 	Actions map[string]action[T] // further URLs under /{id}/
+	Nested  map[string]nested[T] // the same, with more behind them
 }
 
 // index answers an exact filter.
@@ -60,6 +61,13 @@ type action[T any] struct {
 	Method string
 	May    grant
 	Do     func(rq *request, v *view, row *T) error
+}
+
+// nested is everything under a URL under a row, such as /agents/{id}/l3-routers. It looks
+// at the method itself.
+type nested[T any] struct {
+	May grant
+	Do  func(rq *request, v *view, row *T, path []string) error
 }
 
 // view is what a request sees: one consistent snapshot, and who looks.
@@ -210,6 +218,14 @@ func (c *collection[T]) serve(rq *request, path []string) error {
 		return errMethod(method)
 	case path[1] == "tags" && c.Tagged:
 		return c.tags(rq, path[0], path[2:])
+	}
+	if n, is := c.Nested[path[1]]; is {
+		v := rq.view()
+		row, err := c.mayDo(v, path[0], path[1], n.May)
+		if err != nil {
+			return err
+		}
+		return n.Do(rq, v, row, path[2:])
 	}
 	act, ok := c.Actions[path[1]]
 	if !ok || len(path) > 2 {

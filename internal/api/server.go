@@ -80,11 +80,14 @@ func New(svc *neutron.Service, who auth.Authenticator, o Options) http.Handler {
 		"security-groups":           newCollection(securityGroups()),
 		"security-group-rules":      newCollection(securityGroupRules()),
 		"address-groups":            newCollection(addressGroups()),
+		"routers":                   newCollection(routers()),
+		"floatingips":               newCollection(floatingIPs()),
 		"agents":                    newCollection(agents()),
 		"network-ip-availabilities": newCollection(availabilities()),
 		"availability-zones":        newCollection(zones()),
 		"quotas":                    endpointFunc(serveQuotas),
 		"extensions":                endpointFunc(serveExtensions),
+		"fabric":                    endpointFunc(serveFabric),
 	}
 	return s
 }

@@ -203,6 +203,22 @@ var verbs = map[string]string{
 	http.MethodGet: "show", http.MethodPost: "create", http.MethodPut: "set", http.MethodDelete: "delete",
 }
 
+// act makes the request behind an action of an object, whose body and answer are bare.
+func (c *client) act(ctx context.Context, method string, r *resource, id, action string, body object) (object, error) {
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var answer object
+	resp, err := s.Request(ctx, method, s.ServiceURL(r.collection, id, action), &gophercloud.RequestOpts{ //nolint:bodyclose // read and closed by Request
+		JSONBody: body, JSONResponse: &answer, OkCodes: []int{200},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s %s: %w", strings.ReplaceAll(action, "_", " "), r.title, id, err)
+	}
+	return answer, resp.Body.Close()
+}
+
 // setTags replaces the tags of an object.
 func (c *client) setTags(ctx context.Context, r *resource, id string, tags []string) error {
 	s, err := c.connect(ctx)

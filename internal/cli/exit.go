@@ -20,6 +20,7 @@ const (
 	exitNotFound    = 3
 	exitRefused     = 4
 	exitUnavailable = 5
+	exitFabric      = 6
 )
 
 // These give an error its exit code.
@@ -56,6 +57,8 @@ func exitCode(err error) int {
 		return exitNotFound
 	case errors.Is(err, errRefused):
 		return exitRefused
+	case errors.Is(err, errFabric):
+		return exitFabric
 	case errors.Is(err, errUnavailable):
 		return exitUnavailable
 	case errors.As(err, &answer):

@@ -41,6 +41,7 @@ func portCommand(c *client, o *output) *cobra.Command {
 			f.text("host", "binding:host_id", "host it is to be bound to; empty = none")
 			f.text("vnic-type", "binding:vnic_type", "normal, direct, macvtap, ...")
 			profileFlags(f)
+			instanceFlags(f)
 			f.text("device", "device_id", "id of the instance")
 			f.text("device-owner", "device_owner", "what owns it, such as compute:nova")
 			f.toggle("up", "down", "admin_state_up", "administrative state up")
@@ -99,20 +100,23 @@ func allowedAddress(_ context.Context, v string) (any, error) {
 	return object{"ip_address": ip}, nil
 }
 
+// editProfile returns the profile that is to be sent, for changing.
+func editProfile(body, now object) object {
+	profile, ok := body["binding:profile"].(object)
+	if !ok {
+		old, _ := now["binding:profile"].(object)
+		profile = maps.Clone(old)
+		if profile == nil {
+			profile = object{}
+		}
+		body["binding:profile"] = profile
+	}
+	return profile
+}
+
 // profileFlags change single keys of binding:profile; the others stay as they are.
 func profileFlags(f *form) {
-	edit := func(body, now object) object {
-		profile, ok := body["binding:profile"].(object)
-		if !ok {
-			old, _ := now["binding:profile"].(object)
-			profile = maps.Clone(old)
-			if profile == nil {
-				profile = object{}
-			}
-			body["binding:profile"] = profile
-		}
-		return profile
-	}
+	edit := editProfile
 	pairs := f.cmd.Flags().StringArray("profile", nil, "key=value of binding:profile, or key= to take it away, or a JSON object in place of all (repeatable)")
 	f.on("profile", func(_ context.Context, body, now object) error {
 		for _, kv := range *pairs {

@@ -20,6 +20,8 @@ var quotas = &resource{
 		{"GROUPS", attribute("security_group")},
 		{"RULES", attribute("security_group_rule")},
 		{"POOLS", attribute("subnetpool")},
+		{"ROUTERS", attribute("router")},
+		{"FLOATING", attribute("floatingip")},
 	},
 }
 
@@ -126,6 +128,8 @@ func quotaSetCommand(c *client, o *output) *cobra.Command {
 	f.number("security-group", "security_group", "security groups")
 	f.number("security-rule", "security_group_rule", "security group rules")
 	f.number("subnet-pool", "subnetpool", "subnet pools")
+	f.number("router", "router", "routers")
+	f.number("floating-ip", "floatingip", "floating IPs")
 	f.toggle("check", "", "check_limit", "refuse limits below what is in use")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		body, err := f.body(cmd.Context(), nil)

@@ -74,8 +74,9 @@ func New(d Daemons) *cobra.Command {
 	asDaemon(agent, "agent", d.Agent, roleAgent)
 	root.AddCommand(
 		controllerCommand(d.Controller), agent,
-		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o), quotaCommand(c, o),
-		vifCommand(o), vfCommand(o), hostCommand(o), traceCommand(c, o),
+		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o),
+		routerCommand(c, o), floatingCommand(c, o), quotaCommand(c, o),
+		vifCommand(o), vfCommand(o), hostCommand(o), traceCommand(c, o), fabricCommand(c, o),
 		configCommand(o), versionCommand(o), manCommand(),
 	)
 	if d.Lab != nil {
@@ -85,7 +86,8 @@ func New(d Daemons) *cobra.Command {
 }
 
 const exitHelp = `Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found,
-4 refused (conflict, quota, permission, a value the API does not accept), 5 unavailable.`
+4 refused (conflict, quota, permission, a value the API does not accept), 5 unavailable,
+6 the physical network drops what it should carry (fabric verify).`
 
 // noArgs refuses arguments, naming the nearest subcommand.
 func noArgs(cmd *cobra.Command, args []string) error {

@@ -136,7 +136,7 @@ func vifList(l *local, o *output) *cobra.Command {
 			var rows [][]string
 			for _, v := range vifs {
 				rows = append(rows, []string{
-					v.PortID, string(v.Kind), v.Target.String(), v.PF, strconv.Itoa(v.Index), v.PCISlot, v.MAC, vlanText(v.VLAN),
+					v.PortID, string(v.Kind), v.Target.String(), v.PF, vfText(v.Index), v.PCISlot, v.MAC, vlanText(v.VLAN),
 					strconv.FormatUint(v.Generation, 10), v.PluggedAt.Local().Format(time.DateTime),
 				})
 			}
@@ -188,20 +188,32 @@ func (o *output) vif(w io.Writer, v hostapi.VIF) error {
 	if o.format.String() != "table" {
 		return o.plain(w, v, []string{v.PortID})
 	}
-	return grid(w, []string{"ATTRIBUTE", "VALUE"}, [][]string{
+	where := [][]string{{"PF", v.PF}, {"VF", vfText(v.Index)}, {"PCI", v.PCISlot}}
+	if v.Bridge != "" {
+		where = [][]string{{"bridge", v.Bridge}, {"interface", v.Netdev}}
+	}
+	rows := [][]string{
 		{"port", v.PortID},
 		{"network", v.NetworkID},
 		{"kind", string(v.Kind)},
 		{"plugged into", v.Target.String()},
-		{"PF", v.PF},
-		{"VF", strconv.Itoa(v.Index)},
-		{"PCI", v.PCISlot},
+	}
+	rows = append(append(rows, where...), [][]string{
 		{"MAC", v.MAC},
 		{"VLAN", vlanText(v.VLAN)},
 		{"MTU", strconv.Itoa(v.MTU)},
 		{"generation", strconv.FormatUint(v.Generation, 10)},
 		{"since", v.PluggedAt.Local().Format(time.DateTime)},
-	})
+	}...)
+	return grid(w, []string{"ATTRIBUTE", "VALUE"}, rows)
+}
+
+// vfText is the number of a VF; ports of bridges have none.
+func vfText(index int) string {
+	if index < 0 {
+		return "-"
+	}
+	return strconv.Itoa(index)
 }
 
 func idsOf(vifs []hostapi.VIF) []string {

@@ -97,6 +97,27 @@ func isController(v string) error {
 	return nil
 }
 
+// isOVSDB is the address of an Open vSwitch database.
+func isOVSDB(v string) error {
+	scheme, rest, _ := strings.Cut(v, ":")
+	switch scheme {
+	case "unix":
+		if !path.IsAbs(rest) {
+			return errors.New("unix: must be followed by an absolute path")
+		}
+		return nil
+	case "ssl", "tcp":
+		if err := isHostPort(rest); err != nil || rest == "" {
+			return errors.New("host:port must follow " + scheme + ":")
+		}
+		if host, _, _ := net.SplitHostPort(rest); scheme == "tcp" && !loopback(host) {
+			return errors.New("without TLS only a database on loopback is spoken to: write ssl:host:port")
+		}
+		return nil
+	}
+	return errors.New("none of unix:/path, ssl:host:port, tcp:127.0.0.1:port")
+}
+
 func isURL(v string) error {
 	if v == "" {
 		return nil

@@ -21,6 +21,7 @@ type Config struct {
 	SRIOVNIC      SRIOVNIC
 	SRIOVDriver   Prohibit // [sriov_driver]
 	OVSDriver     Prohibit // [ovs_driver]
+	OVS           OVS
 	Agent         Agent
 	SecurityGroup SecurityGroup
 	Quotas        Quotas
@@ -29,6 +30,8 @@ type Config struct {
 	Fabric        Fabric
 	Identity      Identity
 	DHCP          DHCP
+	L3            L3
+	Metadata      Metadata
 	VEB           VEB
 	Libvirt       Libvirt
 	Metrics       Metrics
@@ -52,6 +55,8 @@ type Default struct {
 	MaxDNSNameservers     int
 	MaxSubnetHostRoutes   int
 	MaxAllowedAddressPair int
+	MaxRoutes             int
+	EnableSNATByDefault   bool
 	PaginationMaxLimit    int           // rows; 0 = no limit
 	DHCPLeaseDuration     time.Duration // 0 = infinite
 	DHCPAgentsPerNetwork  int
@@ -122,6 +127,16 @@ type SRIOVNIC struct {
 	ExcludeDevices         map[string][]string // PF netdev -> PCI addresses of VFs
 }
 
+// OVS is [ovs].
+type OVS struct {
+	BridgeMappings map[string][]string // physical network -> its bridge; Check sees that it has one
+	BridgeUplinks  map[string][]string // bridge -> its netdev, likewise
+	Connection     string
+	Datapath       string // system, netdev
+	MoveAddresses  bool
+	TLS            TLS // towards an ssl: Connection
+}
+
 // Prohibit is [sriov_driver] and [ovs_driver].
 type Prohibit struct {
 	VnicTypeProhibitList []string
@@ -154,6 +169,8 @@ type Quotas struct {
 	Port              int
 	SecurityGroup     int
 	SecurityGroupRule int
+	Router            int
+	FloatingIP        int
 }
 
 // Limits returns the quotas by the resource's singular API name.
@@ -164,6 +181,8 @@ func (q Quotas) Limits() map[string]int {
 		"port":                q.Port,
 		"security_group":      q.SecurityGroup,
 		"security_group_rule": q.SecurityGroupRule,
+		"router":              q.Router,
+		"floatingip":          q.FloatingIP,
 		"subnetpool":          q.Default,
 	}
 }
@@ -220,6 +239,27 @@ type DHCP struct {
 	Enabled    bool
 	LeaseTime  time.Duration // 0 = [DEFAULT] dhcp_lease_duration
 	DNSServers []string      // given where a subnet has none
+
+	// Whether instances are led to the metadata service through the DHCP port: on subnets
+	// without a router of ours, and on all.
+	IsolatedMetadata bool
+	ForceMetadata    bool
+}
+
+// L3 is [l3]: the L3 role of an agent.
+type L3 struct {
+	Enabled bool
+}
+
+// Metadata is [metadata], with what metadata_agent.ini has in [DEFAULT].
+type Metadata struct {
+	Enabled      bool
+	NovaHost     string // "" = there is no Nova: instances get documents of our own
+	NovaPort     int
+	NovaProtocol string // http, https
+	NovaInsecure bool
+	NovaTLS      TLS
+	SharedSecret string
 }
 
 // VEB is [veb]: the software embedded switch.
@@ -267,6 +307,17 @@ func (c *Config) DeviceMappings() map[string][]string {
 		}
 	}
 	return all
+}
+
+// Bridges is physical network -> Open vSwitch bridge.
+func (c *Config) Bridges() map[string]string {
+	out := map[string]string{}
+	for network, names := range c.OVS.BridgeMappings {
+		for _, n := range names {
+			out[network] = n
+		}
+	}
+	return out
 }
 
 // LeaseTime is how long a DHCP lease lasts; 0 = for ever.

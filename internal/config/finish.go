@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -48,7 +49,7 @@ func (c *Config) Check(role Role) error {
 		errs = append(errs, c.checkListener(), c.checkNetworkTypes(), c.checkFabric("listen", c.Fabric.Listen))
 	}
 	if role != Controller {
-		errs = append(errs, c.checkDevices(), c.checkFabric("controllers", c.Fabric.Controllers))
+		errs = append(errs, c.checkDevices(), c.checkBridges(), c.checkMetadata(), c.checkFabric("controllers", c.Fabric.Controllers))
 	}
 	return errors.Join(errs...)
 }
@@ -99,6 +100,22 @@ func (c *Config) checkNetworkTypes() error {
 	return errors.Join(errs...)
 }
 
+// checkMetadata wants what Nova's metadata service cannot do without.
+func (c *Config) checkMetadata() error {
+	m := c.Metadata
+	if !m.Enabled || m.NovaHost == "" || !c.DHCP.Enabled && !c.L3.Enabled {
+		return nil
+	}
+	var errs []error
+	if m.SharedSecret == "" {
+		errs = append(errs, c.wrong("needs metadata_proxy_shared_secret: Nova believes what is signed with it", Name{def, "nova_metadata_host"}))
+	}
+	if (m.NovaTLS.CertFile == "") != (m.NovaTLS.KeyFile == "") {
+		errs = append(errs, c.wrong("nova_client_cert and nova_client_priv_key go together", Name{def, "nova_client_cert"}, Name{def, "nova_client_priv_key"}))
+	}
+	return errors.Join(errs...)
+}
+
 // checkFabric refuses plain connections beyond this machine.
 func (c *Config) checkFabric(option string, addresses []string) error {
 	if len(addresses) == 0 {
@@ -119,6 +136,46 @@ func (c *Config) checkFabric(option string, addresses []string) error {
 		}
 	}
 	return nil
+}
+
+// checkBridges sees that each physical network has one bridge of its own, and each bridge one
+// uplink of its own.
+func (c *Config) checkBridges() error {
+	var errs []error
+	mappings, uplinks := Name{"ovs", "bridge_mappings"}, Name{"ovs", "bridge_uplinks"}
+	owner := map[string]string{}
+	for _, network := range slices.Sorted(maps.Keys(c.OVS.BridgeMappings)) {
+		bridges := c.OVS.BridgeMappings[network]
+		if len(bridges) != 1 {
+			errs = append(errs, c.wrong(fmt.Sprintf("physical network %s has %d bridges, %s; it can have one", network, len(bridges), strings.Join(bridges, ", ")), mappings))
+		}
+		for _, b := range bridges {
+			if other := owner[b]; other != "" {
+				errs = append(errs, c.wrong(fmt.Sprintf("%s is the bridge of %s and of %s, whose VLANs would be one", b, other, network), mappings))
+			}
+			owner[b] = network
+		}
+	}
+	taken := map[string]string{}
+	for _, bridge := range slices.Sorted(maps.Keys(c.OVS.BridgeUplinks)) {
+		devices := c.OVS.BridgeUplinks[bridge]
+		if owner[bridge] == "" {
+			errs = append(errs, c.wrong(bridge+" is not in bridge_mappings", uplinks))
+		}
+		if len(devices) != 1 {
+			errs = append(errs, c.wrong(fmt.Sprintf("%s has %d uplinks, %s; make a bond of them and name that", bridge, len(devices), strings.Join(devices, ", ")), uplinks))
+		}
+		for _, d := range devices {
+			if other := taken[d]; other != "" {
+				errs = append(errs, c.wrong(fmt.Sprintf("%s is the uplink of %s and of %s", d, other, bridge), uplinks))
+			}
+			taken[d] = bridge
+		}
+	}
+	if t := c.OVS.TLS; strings.HasPrefix(c.OVS.Connection, "ssl:") && (t.CertFile == "" || t.KeyFile == "" || t.CAFile == "") {
+		errs = append(errs, c.wrong("needs [ovs] ssl_cert_file, ssl_key_file and ssl_ca_cert_file", Name{"ovs", "ovsdb_connection"}))
+	}
+	return errors.Join(errs...)
 }
 
 func (c *Config) checkDevices() error {

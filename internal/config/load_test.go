@@ -146,7 +146,7 @@ func TestInstallGuideFiles(t *testing.T) {
 	})
 	check("quotas", c.Quotas.Limits(), map[string]int{
 		"network": 100, "subnet": 100, "port": -1,
-		"security_group": 10, "security_group_rule": 100, "subnetpool": -1,
+		"security_group": 10, "security_group_rule": 100, "router": 10, "floatingip": 50, "subnetpool": -1,
 	})
 	var b strings.Builder
 	for _, u := range c.Unacted() {
@@ -269,6 +269,12 @@ func TestCheck(t *testing.T) {
 		{"fabric by URL", "[fabric]\ncontrollers = https://c:9695\ntls_cert_file = /c\ntls_key_file = /k\ntls_ca_file = /a", Agents, ""},
 		{"fabric by URL without TLS", "[fabric]\ncontrollers = https://c:9695", Agents, "tls_cert_file"},
 		{"fabric to nobody", "[fabric]\ncontrollers =", Agents, "must not be empty"},
+		{"two bridges of one network", "[ovs]\nbridge_mappings = default:br-a,default:br-b", Agents, "default has 2 bridges"},
+		{"one bridge of two networks", "[ovs]\nbridge_mappings = a:br-a,b:br-a", Agents, "whose VLANs would be one"},
+		{"uplink of no bridge", "[ovs]\nbridge_uplinks = br-a:eth6", Agents, "br-a is not in bridge_mappings"},
+		{"uplink of two bridges", "[ovs]\nbridge_mappings = a:br-a,b:br-b\nbridge_uplinks = br-a:eth6,br-b:eth6", Agents, "uplink of br-a and of br-b"},
+		{"ovsdb by TLS without files", "[ovs]\novsdb_connection = ssl:db:6640", Agents, "ssl_cert_file"},
+		{"bridge and uplink", "[ovs]\nbridge_mappings = default:br-eth6\nbridge_uplinks = br-eth6:eth6", Agents, ""},
 		{"excluded but not mapped", "[sriov_nic]\nexclude_devices = e1:0000:01:00.1", Agents, "e1 is not in physical_device_mappings"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,6 +22,8 @@ func quotaOptions() []Option {
 			func(c *Config) any { return &c.Quotas.SecurityGroup }),
 		quota("quota_security_group_rule", "100", "Security group rules a project may have",
 			func(c *Config) any { return &c.Quotas.SecurityGroupRule }),
+		quota("quota_router", "10", "Routers a project may have", func(c *Config) any { return &c.Quotas.Router }),
+		quota("quota_floatingip", "50", "Floating IPs a project may have", func(c *Config) any { return &c.Quotas.FloatingIP }),
 	}
 }
 

@@ -93,6 +93,16 @@ func limitOptions() []Option {
 			into: func(c *Config) any { return &c.Default.MaxAllowedAddressPair },
 		},
 		{
+			Name: Name{def, "max_routes"}, Kind: Int, Default: "30", Min: 1, Max: 4096, Role: Controller,
+			Help: "Extra routes a router may have.",
+			into: func(c *Config) any { return &c.Default.MaxRoutes },
+		},
+		{
+			Name: Name{def, "enable_snat_by_default"}, Kind: Bool, Default: "true", Role: Controller,
+			Help: "Hide what is behind a router behind its own external address, unless a request says otherwise.",
+			into: func(c *Config) any { return &c.Default.EnableSNATByDefault },
+		},
+		{
 			Name: Name{def, "pagination_max_limit"}, Kind: Int, Default: "-1", Min: -1, Max: 1 << 30, Role: Controller,
 			Words: map[string]string{"infinite": "-1"}, Help: "Rows in one answer at most; 0, a negative number or \"infinite\" = no limit.",
 			into: func(c *Config) any { return &c.Default.PaginationMaxLimit },

@@ -25,7 +25,7 @@ func knownServer() []Option {
 		builtIn  = "the controller is one built-in plug-in"
 		serving  = "the HTTP server needs no such tuning"
 		logging  = "logs are structured: see debug, use_json, log_file, log_dir"
-		routing  = "neutrino has no routers yet"
+		routing  = "a router is on one agent, which a built-in scheduler chooses; none is distributed"
 		nova     = "Nova is not notified yet"
 		always   = "always so in neutrino"
 		schedule = "DHCP agents are chosen by load among those alive"
@@ -52,11 +52,11 @@ func knownServer() []Option {
 			allow_automatic_dhcp_failover enable_services_on_agents_with_admin_state_down rpc_resources_processing_step`),
 		known(def, routing, `dvr_base_mac router_distributed enable_dvr host_dvr_for_dhcp router_scheduler_driver
 			router_auto_schedule allow_automatic_l3agent_failover l3_ha max_l3_agents_per_router min_l3_agents_per_router
-			l3_ha_net_cidr l3_ha_network_type l3_ha_network_physical_name max_routes enable_snat_by_default
+			l3_ha_net_cidr l3_ha_network_type l3_ha_network_physical_name
 			allowed_conntrack_helpers loadbalancer_pool_scheduler_driver allow_automatic_lbaas_agent_failover`),
 		known(def, nova, `notify_nova_on_port_status_changes notify_nova_on_port_data_changes send_events_interval nova_url
 			nova_region_name nova_admin_username nova_admin_tenant_id nova_admin_tenant_name nova_admin_password!
-			nova_admin_auth_url nova_ca_certificates_file nova_api_insecure nova_client_cert nova_client_priv_key
+			nova_admin_auth_url nova_ca_certificates_file nova_api_insecure
 			notification_driver notification_topics default_notification_level default_publisher_id`),
 		known("ssl", serving, "version ciphers"),
 		known("database", "neutrino keeps its state in etcd: see [store]", `engine sqlite_synchronous sqlite_db backend connection!
@@ -64,8 +64,8 @@ func knownServer() []Option {
 			min_pool_size max_pool_size max_retries retry_interval max_overflow connection_debug connection_trace pool_timeout
 			use_db_reconnect db_retry_interval db_inc_retry_interval db_max_retry_interval db_max_retries connection_parameters
 			synchronous_commit use_tpool asyncio_connection! asyncio_slave_connection!`),
-		known("quotas", "quotas are one built-in driver; routers do not exist yet", `quota_driver quota_items track_quota_usage
-			quota_router quota_floatingip quota_rbac_policy quota_vip quota_pool quota_member quota_health_monitor quota_subnetpool
+		known("quotas", "quotas are one built-in driver; what they name does not exist here", `quota_driver quota_items track_quota_usage
+			quota_rbac_policy quota_vip quota_pool quota_member quota_health_monitor quota_subnetpool
 			quota_firewall quota_firewall_policy quota_firewall_rule quota_network_gateway quota_packet_filter quota_trunk
 			quota_segment quota_route quota_router_route quota_loadbalancer quota_listener quota_healthmonitor`),
 	)
@@ -75,10 +75,10 @@ func knownAgents() []Option {
 	const (
 		events  = "the agent acts on events, not by polling"
 		stream  = "agents speak to the controller over [fabric]"
-		noOVS   = "neutrino does not drive Open vSwitch yet"
+		noOVS   = "ports go into the bridges of bridge_mappings directly; there is no integration bridge and no tunnel"
 		helper  = "neutrino speaks to the kernel itself and starts no helpers"
 		dnsmasq = "DHCP is served by the agent itself, without dnsmasq"
-		routing = "neutrino has no routers yet"
+		routing = "a router is on one agent, which a built-in scheduler chooses; none is distributed"
 	)
 	return slices.Concat(
 		known("agent", events, "polling_interval minimize_polling ovsdb_monitor_respawn_interval veth_mtu"),
@@ -100,12 +100,12 @@ func knownAgents() []Option {
 		known("of", "there is no eswitchd", "start_of_agent of_agent_mappings"),
 		known("securitygroup", "ports on VFs are not filtered, as in Neutron", `firewall_driver enable_ipset
 			permitted_ethertypes`),
-		known("ovs", noOVS, `integration_bridge tunnel_bridge int_peer_patch_port tun_peer_patch_port local_ip bridge_mappings
+		known("ovs", noOVS, `integration_bridge tunnel_bridge int_peer_patch_port tun_peer_patch_port local_ip
 			resource_provider_bandwidths resource_provider_hypervisors resource_provider_packet_processing_without_direction
 			resource_provider_packet_processing_with_direction resource_provider_default_hypervisor
-			resource_provider_inventory_defaults resource_provider_packet_processing_inventory_defaults datapath_type
+			resource_provider_inventory_defaults resource_provider_packet_processing_inventory_defaults
 			vhostuser_socket_dir of_listen_address of_listen_port of_connect_timeout of_request_timeout of_inactivity_probe
-			openflow_processed_per_port ovsdb_connection ssl_key_file ssl_cert_file ssl_ca_cert_file ovsdb_debug ovsdb_timeout
+			openflow_processed_per_port ovsdb_debug ovsdb_timeout
 			bridge_mac_table_size igmp_snooping_enable igmp_flood igmp_flood_reports igmp_flood_unregistered qos_meter_bandwidth
 			tenant_network_type network_vlan_ranges tunnel_id_ranges enable_tunneling tunnel_type tunnel_types use_veth_interconnection
 			ovsdb_interface of_interface dont_fragment disable_packet_marking`),
@@ -116,15 +116,14 @@ func knownAgents() []Option {
 		known("dhcp", dnsmasq, "enable_ipv6 dhcp_renewal_time dhcp_rebinding_time"),
 		known(def, dnsmasq, `resync_interval resync_throttle dhcp_driver dhcp_confs dnsmasq_config_file dnsmasq_base_log_dir
 			dnsmasq_local_resolv dnsmasq_lease_max dnsmasq_enable_addr6_list dhcp_broadcast_reply dhcp_delete_namespaces
-			num_sync_threads bulk_reload_interval use_namespaces ovs_use_veth ovs_integration_bridge interface_driver
-			enable_isolated_metadata force_metadata enable_metadata_network`),
+			num_sync_threads bulk_reload_interval use_namespaces ovs_use_veth ovs_integration_bridge interface_driver enable_metadata_network`),
 		known(def, routing, `agent_mode metadata_port handle_internal_only_routers ipv6_gateway prefix_delegation_driver
 			enable_metadata_proxy metadata_access_mark external_ingress_mark radvd_user cleanup_on_shutdown keepalived_use_no_track
 			ha_confs_path ha_vrrp_auth_type ha_vrrp_auth_password! ha_vrrp_advert_int ha_keepalived_state_change_server_threads
 			ha_vrrp_health_check_interval pd_confs vendor_pen ra_confs min_rtr_adv_interval max_rtr_adv_interval
 			external_network_bridge gateway_external_network_id router_id router_delete_namespaces l3_agent_manager`),
-		known(def, "there is no metadata proxy yet", `metadata_proxy_socket metadata_proxy_user metadata_proxy_group metadata_proxy_shared_secret! nova_metadata_ip
-			nova_metadata_host nova_metadata_port nova_metadata_protocol metadata_workers metadata_backlog`),
+		known(def, "the metadata proxy is a part of the agent", `metadata_proxy_socket metadata_proxy_socket_mode metadata_proxy_user metadata_proxy_group
+			metadata_workers metadata_backlog`),
 	)
 }
 

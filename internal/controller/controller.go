@@ -107,6 +107,7 @@ func (p *process) run(ctx context.Context, l net.Listener, h http.Handler) error
 	g.Go(func() error { return serve.HTTP(ctx, l, h) })
 	g.Go(func() error { return p.fab.Run(ctx) })
 	g.Go(func() error { return p.svc.RunScheduler(ctx) })
+	g.Go(func() error { return p.svc.RunRouterScheduler(ctx) })
 	g.Go(func() error { return p.watchStore(ctx) })
 	g.Go(func() error { return giveBack(ctx, lookEvery) })
 	if address := p.cfg.Metrics.Listen; address != "" {

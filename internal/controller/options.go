@@ -59,6 +59,8 @@ func neutronOptions(c *config.Config) neutron.Options {
 		MaxDNSNameservers:    c.Default.MaxDNSNameservers,
 		MaxHostRoutes:        c.Default.MaxSubnetHostRoutes,
 		MaxAddressPairs:      c.Default.MaxAllowedAddressPair,
+		MaxRoutes:            c.Default.MaxRoutes,
+		NoSNAT:               !c.Default.EnableSNATByDefault,
 		DHCPAgentsPerNetwork: c.Default.DHCPAgentsPerNetwork,
 		DNSDomain:            c.Default.DNSDomain + ".",
 	}

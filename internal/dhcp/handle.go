@@ -47,7 +47,7 @@ func Handle(v *View, req *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, Verdict) {
 	}
 	h := v.lookup(req)
 	if h == nil {
-		return nil, Foreign
+		return v.stranger(req)
 	}
 	switch req.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
@@ -61,6 +61,28 @@ func Handle(v *View, req *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, Verdict) {
 	default:
 		return nil, v.ours(req, Released)
 	}
+}
+
+// stranger has no port here. One that goes on with an address of ours had one: its lease has
+// ended with its port, and it is told so. Anybody else is not our client.
+func (v *View) stranger(req *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, Verdict) {
+	if req.MessageType() != dhcpv4.MessageTypeRequest {
+		return nil, Foreign
+	}
+	if v.ours(req, Refused) != Refused {
+		return nil, OtherServer
+	}
+	want := requested(req)
+	if !want.IsValid() {
+		want = addr(req.ClientIPAddr)
+	}
+	relay := addr(req.GatewayIPAddr)
+	for _, s := range v.subnets {
+		if s.cidr.Contains(want) && (!relay.IsValid() || s.cidr.Contains(relay)) {
+			return v.nak(req, lease{subnet: s}, "the address was a port's that is gone"), Refused
+		}
+	}
+	return nil, Foreign
 }
 
 func (v *View) discover(h *host, req *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, Verdict) {

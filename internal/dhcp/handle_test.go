@@ -3,6 +3,7 @@ package dhcp
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +97,11 @@ func TestHandleFollowsRFC2131(t *testing.T) {
 		{"selecting us, wrong address", request, redMAC, []dhcpv4.Modifier{server("10.0.0.2"), want50("10.0.0.6")}, Refused, ""},
 		{"init-reboot", request, redMAC, []dhcpv4.Modifier{want50("10.0.0.5")}, Acked, "10.0.0.5"},
 		{"init-reboot, moved here from elsewhere", request, redMAC, []dhcpv4.Modifier{want50("192.168.1.5")}, Refused, ""},
-		{"init-reboot by a stranger", request, noMAC, []dhcpv4.Modifier{want50("10.0.0.5")}, Foreign, ""},
+		{"init-reboot by a stranger", request, noMAC, []dhcpv4.Modifier{want50("10.0.0.5")}, Refused, ""},
+		{"renewing after the port is gone", request, noMAC, []dhcpv4.Modifier{ciaddr("10.0.0.9")}, Refused, ""},
+		{"renewing by a relay after the port is gone", request, noMAC, []dhcpv4.Modifier{ciaddr("10.0.1.9"), relay("10.0.1.1")}, Refused, ""},
+		{"a stranger with an address of elsewhere", request, noMAC, []dhcpv4.Modifier{ciaddr("192.168.1.5")}, Foreign, ""},
+		{"a stranger of another server", request, noMAC, []dhcpv4.Modifier{server("10.0.0.3"), want50("10.0.0.9")}, OtherServer, ""},
 		{"renewing", request, redMAC, []dhcpv4.Modifier{ciaddr("10.0.0.5")}, Acked, "10.0.0.5"},
 		{"rebinding with somebody's address", request, redMAC, []dhcpv4.Modifier{ciaddr("10.0.0.6")}, Refused, ""},
 		{"renewing, two addresses, second", request, twoMAC, []dhcpv4.Modifier{ciaddr("10.0.1.6")}, Acked, "10.0.1.6"},
@@ -277,7 +282,7 @@ func TestNetworkWithoutOwnAddressAnswersNobody(t *testing.T) {
 	if len(problems) != 1 || !strings.Contains(problems[0].String(), "no IPv4 address") {
 		t.Errorf("problems %v", problems)
 	}
-	if _, verdict := Handle(v, ask(t, dhcpv4.MessageTypeDiscover, redMAC)); verdict != Foreign {
+	if _, verdict := Handle(v, ask(t, dhcpv4.MessageTypeDiscover, redMAC)); verdict != NoAddress {
 		t.Errorf("verdict %s", verdict)
 	}
 }
@@ -302,4 +307,41 @@ func TestReplyFitsTheClient(t *testing.T) {
 	if len(reply.ClasslessStaticRoute()) != 63 {
 		t.Errorf("%d routes, want all 63", len(reply.ClasslessStaticRoute()))
 	}
+}
+
+func TestTheWayToMetadata(t *testing.T) {
+	want := func(d Defaults, change func(*model.DHCPNetwork), routes ...string) {
+		t.Helper()
+		n := testNetwork()
+		if change != nil {
+			change(n)
+		}
+		v, problems := NewView(n, d)
+		if len(problems) != 0 {
+			t.Fatal(problems)
+		}
+		reply, _ := Handle(v, ask(t, dhcpv4.MessageTypeDiscover, redMAC, dhcpv4.WithRequestedOptions(dhcpv4.OptionClasslessStaticRoute)))
+		var got []string
+		for _, r := range reply.ClasslessStaticRoute() {
+			got = append(got, r.Dest.String()+" "+r.Router.String())
+		}
+		if !slices.Equal(got, routes) {
+			t.Errorf("routes %q, want %q", got, routes)
+		}
+	}
+	subnet, other, def := "192.168.8.0/22 10.0.0.9", "10.0.1.0/24 0.0.0.0", "0.0.0.0/0 10.0.0.1"
+	metadata := "169.254.169.254/32 10.0.0.2"
+	want(Defaults{}, nil, subnet, other, def)
+	want(Defaults{Metadata: true}, nil, subnet, other, metadata, def)
+	routed := func(n *model.DHCPNetwork) { n.RoutedSubnets = []string{"s1"} }
+	want(Defaults{Metadata: true}, routed, subnet, other, def)
+	want(Defaults{MetadataEverywhere: true}, routed, subnet, other, metadata, def)
+	want(Defaults{Metadata: true}, func(n *model.DHCPNetwork) {
+		n.Subnets = n.Subnets[:1]
+		n.Subnets[0].HostRoutes, n.Subnets[0].GatewayIP = nil, netip.Addr{}
+	}, metadata)
+	own := func(n *model.DHCPNetwork) {
+		n.Subnets[0].HostRoutes = []model.Route{{Destination: netip.MustParsePrefix("169.254.169.254/32"), NextHop: ip("10.0.0.77")}}
+	}
+	want(Defaults{Metadata: true}, own, "169.254.169.254/32 10.0.0.77", other, def)
 }

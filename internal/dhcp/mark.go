@@ -39,6 +39,10 @@ type vfMark struct {
 	mtu    int
 }
 
+// bridged: it is an interface of an Open vSwitch bridge, not a VF. Its name is how Open
+// vSwitch knows it, in whichever namespace: renamed, it would be made anew.
+func (m vfMark) bridged() bool { return m.index < 0 }
+
 func (m vfMark) String() string {
 	return fmt.Sprintf("%s port=%s pf=%s vf=%d name=%s mac=%s mtu=%d", vfMarkHead, m.port, m.pf, m.index, m.netdev, m.mac, m.mtu)
 }

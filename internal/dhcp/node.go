@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"neutrino/internal/model"
+	"neutrino/internal/ra"
 )
 
 // DefaultPrefix of namespace names, as Neutron's.
@@ -40,6 +41,15 @@ type VF struct {
 	Netdev string // its name in the host's namespace; "" while it is elsewhere
 }
 
+// Companion works beside the DHCP server of one network, in its namespace: a metadata
+// proxy, for example. The Node calls it from one goroutine at a time.
+type Companion interface {
+	// Set tells what the network is now; the value must not be changed. It must not block.
+	Set(n *model.DHCPNetwork)
+	// Close ends it and waits for what it runs. The namespace is still there.
+	Close() error
+}
+
 // Options of a Node. The zero value of each field is usable but for FindVF.
 type Options struct {
 	FindVF     FindVF
@@ -47,8 +57,19 @@ type Options struct {
 	DNSDomain  string        // option 15; "" = none
 	DNSServers []netip.Addr  // dnsmasq_dns_servers: for subnets without dns_nameservers
 	Prefix     string        // of namespace names; "" = DefaultPrefix
+
+	// With Beside, whose Companion is to answer at MetadataAddr: instances are told the way to it
+	// through the DHCP port on subnets without a router of ours (IsolatedMetadata, Neutron's
+	// enable_isolated_metadata) or on all (ForceMetadata, its force_metadata).
+	IsolatedMetadata, ForceMetadata bool
+
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil = metrics are kept but not exported
+
+	// Beside makes a network's Companion once its namespace serves DHCP; nil = none. ns is
+	// valid until Beside returns. It must not call the Node. What fails is tried again, and
+	// does not keep DHCP from being served.
+	Beside func(namespace string, ns netns.NsHandle) (Companion, error)
 }
 
 // Node owns the namespaces and servers of the networks that this host serves. It is
@@ -78,10 +99,16 @@ type Node struct {
 // served is what this process has running for a network.
 type served struct {
 	server   *Server
+	adverts  *ra.Server // nil while there is nothing to advertise
 	ifindex  int
 	mac      string
 	status   Status
 	problems map[string]bool // those already logged
+
+	beside   Companion
+	besideOf string             // identity of the namespace that beside works in
+	told     *model.DHCPNetwork // what beside was told last
+	toldOn   int                // on which device: one that was made anew lacks addresses
 }
 
 // State of a network on this host.
@@ -99,6 +126,7 @@ type Status struct {
 	State     State
 	Namespace string
 	Err       error     // why it is pending or failed
+	Beside    error     // why there is no Companion; tried again
 	Problems  []Problem // what is asked for and left out
 }
 
@@ -204,9 +232,7 @@ func (n *Node) Close() error {
 	<-n.done
 	var errs []error
 	for _, s := range n.nets {
-		if s.server != nil {
-			errs = append(errs, s.server.Close())
-		}
+		errs = append(errs, s.stopAll())
 	}
 	n.homeNL.Close()
 	errs = append(errs, n.home.Close())
@@ -253,7 +279,7 @@ func (n *Node) audit(ctx context.Context) (settled bool) {
 		return false
 	}
 	for _, s := range n.nets {
-		if s.status.State != Serving {
+		if s.status.State != Serving || s.status.Beside != nil {
 			return false
 		}
 	}

@@ -462,6 +462,30 @@ func TestVFThatDies(t *testing.T) {
 	waitState(t, n, Serving)
 }
 
+// TestInterfaceOfABridgeThatIsMadeAnew: Open vSwitch destroys its taps when it restarts, in
+// whichever namespace, and the agent makes them again under the same name in the host's.
+func TestInterfaceOfABridgeThatIsMadeAnew(t *testing.T) {
+	r := newRig(t)
+	r.vf = VF{PF: "br-eth6", Index: -1, Netdev: "tapaaaaaaaa-bb"}
+	r.addVeth(r.vf.Netdev, "c1", twoMAC)
+	n := r.node()
+	set(t, n, testNetwork())
+	r.in(r.namespace(), func() error {
+		l, err := netlink.LinkByName(r.vf.Netdev)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(l)
+	})
+	waitState(t, n, Pending)
+	r.addVeth(r.vf.Netdev, "c2", twoMAC)
+	waitState(t, n, Serving)
+	set(t, n)
+	if !r.hasLink(r.home, r.vf.Netdev) {
+		t.Error("it did not come back")
+	}
+}
+
 func TestForeignNamespacesAreLeftAlone(t *testing.T) {
 	r := newRig(t)
 	if err := netspace.Create(r.namespace(), nil); err != nil {

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -59,6 +61,9 @@ func createPlace(name string, mark nsMark) (*place, error) {
 		}
 		if err := nl.LinkSetAlias(lo, mark.String()); err != nil {
 			return fmt.Errorf("mark lo: %w", err)
+		}
+		if err := hostOnly("default"); err != nil {
+			return err
 		}
 		return nl.LinkSetUp(lo)
 	})
@@ -120,7 +125,9 @@ func (p *place) giveBack(home netns.NsHandle, homeNL *netlink.Handle, l netlink.
 	fail := func(what string, err error) error {
 		return fmt.Errorf("return VF %s from %s: %s: %w", mark.netdev, p.name, what, err)
 	}
-	if err := p.nl.LinkSetDown(l); err != nil {
+	if err := p.nl.LinkSetDown(l); mark.bridged() && errors.Is(err, unix.ENODEV) {
+		return nil // Open vSwitch has taken it away
+	} else if err != nil {
 		return fail("set down", err)
 	}
 	if err := p.flush(l); err != nil {
@@ -135,6 +142,9 @@ func (p *place) giveBack(home netns.NsHandle, homeNL *netlink.Handle, l netlink.
 		if err := p.nl.LinkSetMTU(l, mark.mtu); err != nil {
 			return fail("restore MTU", err)
 		}
+	}
+	if mark.bridged() {
+		return p.giveBackBridged(home, homeNL, l, mark)
 	}
 	name := mark.netdev
 	if _, err := homeNL.LinkByName(name); err == nil {
@@ -154,6 +164,22 @@ func (p *place) giveBack(home netns.NsHandle, homeNL *netlink.Handle, l netlink.
 	}
 	if err := homeNL.LinkSetAlias(back, ""); err != nil {
 		return fail("remove mark", err)
+	}
+	return nil
+}
+
+// giveBackBridged moves an interface of Open vSwitch to the host's namespace. One that Open
+// vSwitch has taken away meanwhile needs no moving.
+func (p *place) giveBackBridged(home netns.NsHandle, homeNL *netlink.Handle, l netlink.Link, mark vfMark) error {
+	err := p.nl.LinkSetNsFd(l, int(home))
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("return %s from %s: %w", mark.netdev, p.name, err)
+	}
+	if back, err := homeNL.LinkByName(mark.netdev); err == nil {
+		_ = homeNL.LinkSetAlias(back, "") // it may be on its way out
 	}
 	return nil
 }
@@ -195,6 +221,9 @@ func (p *place) configure(l netlink.Link, n *model.DHCPNetwork) (netlink.Link, e
 	}
 	a := l.Attrs()
 	name := linkName(n.PortID)
+	if m, ok := parseVFMark(a.Alias); ok && m.bridged() {
+		name = a.Name
+	}
 	if a.Name != name || !bytes.Equal(a.HardwareAddr, mac) {
 		if err := p.nl.LinkSetDown(l); err != nil {
 			return nil, fail("set down", err)
@@ -211,6 +240,9 @@ func (p *place) configure(l netlink.Link, n *model.DHCPNetwork) (netlink.Link, e
 			return nil, fail(fmt.Sprintf("set MTU %d", n.MTU), err)
 		}
 	}
+	if err := netspace.DoAt(p.ns, func() error { return hostOnly(name) }); err != nil {
+		return nil, fail("take no advertisements", err)
+	}
 	if err := p.nl.LinkSetUp(l); err != nil {
 		return nil, fail("set up", err)
 	}
@@ -218,6 +250,24 @@ func (p *place) configure(l netlink.Link, n *model.DHCPNetwork) (netlink.Link, e
 		return nil, fail("set addresses", err)
 	}
 	return p.nl.LinkByIndex(a.Index)
+}
+
+// hostOnly keeps the interface (or those to come) of this thread's namespace from taking
+// addresses and routes from anybody's advertisements, and from waiting before it speaks: its
+// addresses are a port's, and nobody else's.
+func hostOnly(ifname string) error {
+	for _, key := range []string{"accept_ra", "accept_dad"} {
+		file := filepath.Join("/proc/sys/net/ipv6/conf", ifname, key)
+		was, err := os.ReadFile(file)
+		if isNotExist(err) || err == nil && strings.TrimSpace(string(was)) == "0" {
+			continue // no IPv6 on this machine, or done
+		}
+		err = os.WriteFile(file, []byte("0"), 0o644)
+		if err != nil && !errors.Is(err, unix.EROFS) { // a container's /proc: what is taken is removed again
+			return fmt.Errorf("set %s: %w", file, err)
+		}
+	}
+	return nil
 }
 
 func (p *place) setAddresses(l netlink.Link, n *model.DHCPNetwork) error {

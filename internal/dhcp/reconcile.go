@@ -88,7 +88,7 @@ func (n *Node) removeOthers(ctx context.Context) []error {
 	}
 	for id, s := range n.nets {
 		if n.want[id] == nil {
-			errs = append(errs, s.stop())
+			errs = append(errs, s.stopAll())
 			delete(n.nets, id)
 		}
 	}
@@ -108,7 +108,7 @@ func (n *Node) removeUnwanted(name string) error {
 		return nil
 	}
 	if s := n.nets[p.mark.network]; s != nil {
-		if err = s.stop(); err != nil {
+		if err = s.stopAll(); err != nil {
 			return err
 		}
 	}
@@ -127,7 +127,7 @@ func (n *Node) removeUnwanted(name string) error {
 
 // ensure brings one network to where it is served.
 func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
-	view, problems := NewView(want, Defaults{n.o.LeaseTime, n.o.DNSDomain, n.o.DNSServers})
+	view, problems := NewView(want, n.defaults())
 	n.report(want.NetworkID, s, problems)
 	vf, found := n.o.FindVF(want.PortID)
 	p, err := n.enter(want, found && vf.Netdev != "")
@@ -144,7 +144,19 @@ func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
-	return n.startServer(p, l, view, s)
+	if err := n.startServer(p, l, view, s); err != nil {
+		return err
+	}
+	n.startBeside(p, want, s)
+	return n.advertise(p, l, want, s)
+}
+
+// defaults are what every network here is served with.
+func (n *Node) defaults() Defaults {
+	return Defaults{
+		LeaseTime: n.o.LeaseTime, DNSDomain: n.o.DNSDomain, DNSServers: n.o.DNSServers,
+		Metadata: n.o.Beside != nil && n.o.IsolatedMetadata, MetadataEverywhere: n.o.Beside != nil && n.o.ForceMetadata,
+	}
 }
 
 // enter opens the network's namespace, or makes it when there is a VF to put in.
@@ -223,12 +235,13 @@ func (s *served) alive() bool {
 }
 
 func (s *served) stop() error {
-	if s.server == nil {
-		return nil
+	var errs []error
+	if srv := s.server; srv != nil {
+		s.server = nil
+		errs = append(errs, srv.Close())
 	}
-	srv := s.server
-	s.server = nil
-	if err := srv.Close(); err != nil {
+	errs = append(errs, s.stopAdverts())
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stop DHCP server: %w", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,20 +16,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Server answers on one interface. Its network may be replaced at any time.
+// Server answers on one interface, DHCPv4 and DHCPv6. Its network may be replaced at any time.
 type Server struct {
 	view  atomic.Pointer[View]
-	conn  *packet.Conn
-	guard int // a bound UDP socket, see guardPort
+	ends  []*end
 	mac   net.HardwareAddr
+	local netip.Addr // link-local, from which DHCPv6 is answered
 	log   *slog.Logger
 	m     *metrics
 	down  func() // told when the link went down or away
 
 	once sync.Once
-	done chan struct{}
-	err  error // why the loop ended; valid after done
+	done chan struct{} // closed when the loops have ended, or one has failed
+
+	mu  sync.Mutex
+	err error // why a loop ended
+	wg  sync.WaitGroup
 }
+
+// end is where one of the protocols is spoken.
+type end struct {
+	conn  *packet.Conn
+	guard int // a bound UDP socket, see guardPort
+	serve func(frame []byte)
+}
+
+func (e *end) close() error { return errors.Join(e.conn.Close(), unix.Close(e.guard)) }
 
 // NewServer starts a server on the named interface of the calling thread's network
 // namespace (see netspace.Do); its sockets stay there. The caller closes it.
@@ -45,23 +58,43 @@ func newServer(ifname string, v *View, log *slog.Logger, m *metrics, down func()
 	if err != nil {
 		return nil, fmt.Errorf("serve DHCP on %s: %w", ifname, err)
 	}
-	filter, err := bpf.Assemble(onlyServerPort)
-	if err != nil {
-		return nil, fmt.Errorf("serve DHCP on %s: assemble filter: %w", ifname, err)
-	}
-	conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_IP, &packet.Config{Filter: filter})
+	s := &Server{mac: ifi.HardwareAddr, local: linkLocal(ifi), log: log, m: m, down: down, done: make(chan struct{})}
+	s.view.Store(v)
+	four, err := open(ifi, unix.ETH_P_IP, onlyServerPort, guardPort, s.serve)
 	if err != nil {
 		return nil, fmt.Errorf("serve DHCP on %s: %w", ifname, err)
 	}
-	guard, err := guardPort(ifname)
+	s.ends = append(s.ends, four)
+	six, err := open(ifi, unix.ETH_P_IPV6, onlyServerPort6, guardPort6, s.serve6)
+	switch {
+	case err == nil:
+		s.ends = append(s.ends, six)
+	case v.six != nil:
+		log.Warn("DHCPv6 is not served: IPv6 seems to be switched off on this machine", "err", err)
+	}
+	s.wg.Add(len(s.ends))
+	for _, e := range s.ends {
+		go s.loop(e)
+	}
+	return s, nil
+}
+
+// open makes the sockets of one protocol.
+func open(ifi *net.Interface, proto int, only []bpf.Instruction, guard func(*net.Interface) (int, error), serve func([]byte)) (*end, error) {
+	filter, err := bpf.Assemble(only)
+	if err != nil {
+		return nil, fmt.Errorf("assemble filter: %w", err)
+	}
+	conn, err := packet.Listen(ifi, packet.Raw, proto, &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, err
+	}
+	held, err := guard(ifi)
 	if err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("serve DHCP on %s: %w", ifname, err)
+		return nil, err
 	}
-	s := &Server{conn: conn, guard: guard, mac: ifi.HardwareAddr, log: log, m: m, down: down, done: make(chan struct{})}
-	s.view.Store(v)
-	go s.loop()
-	return s, nil
+	return &end{conn: conn, guard: held, serve: serve}, nil
 }
 
 // Update replaces the network that is served.
@@ -70,17 +103,36 @@ func (s *Server) Update(v *View) { s.view.Store(v) }
 // Done is closed when the loop has ended: after Close, or because the interface went.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Err says why the loop ended; nil after Close. Call it after Done.
-func (s *Server) Err() error { return s.err }
+// Err says why the server ended; nil after Close. Call it after Done.
+func (s *Server) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
 
-// Close ends the loop and waits for it.
+// Close ends the loops and waits for them.
 func (s *Server) Close() error {
-	var err error
+	var errs []error
 	s.once.Do(func() {
-		err = errors.Join(s.conn.Close(), unix.Close(s.guard))
+		for _, e := range s.ends {
+			errs = append(errs, e.close())
+		}
 	})
-	<-s.done
-	return err
+	s.wg.Wait()
+	s.ended(nil)
+	return errors.Join(errs...)
+}
+
+// ended notes that a loop has failed, or (nil) that all have ended.
+func (s *Server) ended(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.done:
+	default:
+		s.err = err
+		close(s.done)
+	}
 }
 
 // onlyServerPort lets through unfragmented IPv4 UDP datagrams to port 67.
@@ -98,8 +150,20 @@ var onlyServerPort = []bpf.Instruction{
 
 // guardPort binds the server's UDP port and lets nothing into it. Without it the
 // kernel would answer a renewing client's unicast with "port unreachable".
-func guardPort(ifname string) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+func guardPort(ifi *net.Interface) (int, error) {
+	return bindGuard(unix.AF_INET, ifi.Name, &unix.SockaddrInet4{Port: serverPort}, func(int) error { return nil })
+}
+
+// guardPort6 does so for DHCPv6, and has the NIC hand up what is sent to all servers.
+func guardPort6(ifi *net.Interface) (int, error) {
+	return bindGuard(unix.AF_INET6, ifi.Name, &unix.SockaddrInet6{Port: serverPort6}, func(fd int) error {
+		return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,
+			&unix.IPv6Mreq{Multiaddr: allServers.As16(), Interface: uint32(ifi.Index)})
+	})
+}
+
+func bindGuard(family int, ifname string, to unix.Sockaddr, more func(fd int) error) (int, error) {
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open UDP socket: %w", err)
 	}
@@ -107,12 +171,13 @@ func guardPort(ifname string) (int, error) {
 		func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) },
 		func() error { return unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, ifname) },
 		func() error { return attachDropAll(fd) },
-		func() error { return unix.Bind(fd, &unix.SockaddrInet4{Port: serverPort}) },
+		func() error { return unix.Bind(fd, to) },
+		func() error { return more(fd) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			_ = unix.Close(fd)
-			return -1, fmt.Errorf("hold UDP port %d: %w", serverPort, err)
+			return -1, fmt.Errorf("hold the server's UDP port: %w", err)
 		}
 	}
 	return fd, nil
@@ -124,16 +189,16 @@ func attachDropAll(fd int) error {
 		&unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]})
 }
 
-func (s *Server) loop() {
-	defer close(s.done)
+func (s *Server) loop(e *end) {
+	defer s.wg.Done()
 	buf := make([]byte, 65536)
 	downs := 0
 	for {
-		n, _, err := s.conn.ReadFrom(buf)
+		n, _, err := e.conn.ReadFrom(buf)
 		switch {
 		case err == nil:
 			downs = 0
-			s.serve(buf[:n])
+			e.serve(buf[:n])
 		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed):
 			return
 		case errors.Is(err, unix.ENETDOWN) && downs < 100:
@@ -144,7 +209,7 @@ func (s *Server) loop() {
 			s.down()
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS):
 		default:
-			s.err = fmt.Errorf("receive DHCP requests: %w", err)
+			s.ended(fmt.Errorf("receive DHCP requests: %w", err))
 			s.log.Error("DHCP server stops", "err", err)
 			return
 		}
@@ -179,8 +244,7 @@ func (s *Server) serve(frame []byte) {
 	mac, to, port := destination(a, reply)
 	from := addr(reply.ServerIdentifier())
 	out := buildFrame(s.mac, mac, from, to, port, reply.ToBytes())
-	_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	if _, err := s.conn.WriteTo(out, &packet.Addr{HardwareAddr: mac}); err != nil {
+	if err := s.ends[0].send(out, mac); err != nil {
 		s.m.failures.Inc()
 		log.Warn("DHCP reply not sent", "err", err)
 		return
@@ -188,10 +252,19 @@ func (s *Server) serve(frame []byte) {
 	log.Info("DHCP", "address", addr(reply.YourIPAddr), "relay", addr(a.req.GatewayIPAddr))
 }
 
+func (e *end) send(frame []byte, to net.HardwareAddr) error {
+	if err := e.conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	_, err := e.conn.WriteTo(frame, &packet.Addr{HardwareAddr: to})
+	return err
+}
+
 // typeLabel keeps made-up message types from making metrics grow.
 func typeLabel(s string) string {
 	switch s {
-	case "DISCOVER", "REQUEST", "DECLINE", "RELEASE", "INFORM":
+	case "DISCOVER", "REQUEST", "DECLINE", "RELEASE", "INFORM",
+		"SOLICIT", "CONFIRM", "RENEW", "REBIND", "INFORMATION-REQUEST":
 		return s
 	default:
 		return "other"

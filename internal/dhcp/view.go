@@ -25,6 +25,22 @@ type Defaults struct {
 	LeaseTime  time.Duration // 0 = DefaultLeaseTime, negative = infinite
 	DNSDomain  string        // "" = none
 	DNSServers []netip.Addr  // for subnets that name none
+
+	// Metadata: instances reach MetadataAddr through the DHCP port's address, on subnets that no
+	// router of ours is on, or (MetadataEverywhere) on all.
+	Metadata, MetadataEverywhere bool
+}
+
+// MetadataAddr is where instances look for what they are told about themselves.
+var MetadataAddr = netip.AddrFrom4([4]byte{169, 254, 169, 254})
+
+// metadataOn reports whether the subnet's instances reach the metadata service through the
+// DHCP port.
+func (d Defaults) metadataOn(s *model.Subnet, n *model.DHCPNetwork) bool {
+	if s.IPVersion != 4 || !s.EnableDHCP || !d.Metadata && !d.MetadataEverywhere {
+		return false
+	}
+	return d.MetadataEverywhere || !slices.Contains(n.RoutedSubnets, s.ID)
 }
 
 // View is a network as the server sees it: prepared once per change, read by any
@@ -38,6 +54,7 @@ type View struct {
 	subnets   map[string]*subnetView
 	byMAC     map[string]*host
 	byClient  map[string]*host // by option 61, for hosts that were given a client-id
+	six       *view6           // nil = no DHCPv6 here
 }
 
 // subnetView holds the ready-made options of one subnet.
@@ -95,12 +112,13 @@ func NewView(n *model.DHCPNetwork, d Defaults) (*View, []Problem) {
 			v.own = append(v.own, a.IP)
 		}
 	}
-	if len(v.own) == 0 {
-		problems = append(problems, Problem{What: "the DHCP port has no IPv4 address: nobody is answered"})
-		return v, problems
-	}
+	v.six, problems = newView6(n, d)
 	for _, s := range n.Subnets {
 		if s.IPVersion == 4 && s.EnableDHCP && s.CIDR.IsValid() && s.CIDR.Addr().Is4() {
+			if len(v.own) == 0 {
+				problems = append(problems, Problem{What: "the DHCP port has no IPv4 address: nobody is answered"})
+				break
+			}
 			sv, probs := newSubnetView(s, n, v, d)
 			v.subnets[s.ID] = sv
 			problems = append(problems, probs...)
@@ -135,6 +153,9 @@ func newSubnetView(s *model.Subnet, n *model.DHCPNetwork, v *View, d Defaults) (
 		sv.opts.Update(dhcpv4.OptBroadcastAddress(lastAddr(s.CIDR).AsSlice()))
 	}
 	routes, gateway, problems := subnetRoutes(s, n)
+	if d.metadataOn(s, n) && s.CIDR.Contains(sv.server) {
+		routes = withMetadata(routes, gateway, sv.server)
+	}
 	if gateway.IsValid() {
 		sv.opts.Update(dhcpv4.OptRouter(gateway.AsSlice()))
 	}
@@ -182,6 +203,24 @@ func subnetRoutes(s *model.Subnet, n *model.DHCPNetwork) (routes []model.Route, 
 		routes = append(routes, model.Route{Destination: netip.PrefixFrom(onlink, 0), NextHop: gateway})
 	}
 	return routes, gateway, problems
+}
+
+// withMetadata adds the way to the metadata service, unless the subnet's own routes have one; a
+// default route stays the last.
+func withMetadata(routes []model.Route, gateway, via netip.Addr) []model.Route {
+	dst := netip.PrefixFrom(MetadataAddr, 32)
+	if slices.ContainsFunc(routes, func(r model.Route) bool { return r.Destination == dst }) {
+		return routes
+	}
+	way := model.Route{Destination: dst, NextHop: via}
+	if n := len(routes); n > 0 && routes[n-1].Destination.Bits() == 0 {
+		return slices.Insert(routes, n-1, way)
+	}
+	routes = append(routes, way)
+	if gateway.IsValid() {
+		routes = append(routes, model.Route{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), NextHop: gateway})
+	}
+	return routes
 }
 
 func (v *View) addHost(m *model.DHCPHost) []Problem {

@@ -25,6 +25,11 @@ func (s *session) commit() error {
 		return nil
 	case <-s.asked:
 	}
+	select {
+	case <-s.ctx.Done():
+		return nil
+	case <-s.routersAsked:
+	}
 	retry := time.NewTimer(0)
 	if !retry.Stop() {
 		<-retry.C
@@ -43,12 +48,14 @@ func (s *session) commit() error {
 		}
 		reports, seq, first := s.inbox.take()
 		failed := s.commitBatch(reports)
+		failedRouters := s.commitRouters(s.inbox.takeRouters())
 		if s.ctx.Err() != nil {
 			return nil
 		}
-		if len(failed) > 0 {
+		if len(failed)+len(failedRouters) > 0 {
 			fails++
 			s.inbox.giveBack(failed, first)
+			s.inbox.addRouters(true, failedRouters)
 			wait := firstCommitRetry << min(fails-1, 10)
 			wait = min(wait, lastCommitRetry)
 			retry.Reset(wait/2 + rand.N(wait/2+1))

@@ -7,18 +7,19 @@ import (
 	"neutrino/internal/model"
 )
 
-// inbox gathers reports until they are committed: the latest per port, so it is bounded
-// by what one host may have.
+// inbox gathers reports until they are committed: the latest per port and router, so it is
+// bounded by what one host may have.
 type inbox struct {
 	mu      sync.Mutex
 	pending map[string]model.PortReport
+	routers map[string]model.RouterReport
 	seq     uint64 // highest sequence number gathered
 	first   time.Time
 	ready   chan struct{} // capacity 1
 }
 
 func newInbox() *inbox {
-	return &inbox{pending: map[string]model.PortReport{}, ready: make(chan struct{}, 1)}
+	return &inbox{pending: map[string]model.PortReport{}, routers: map[string]model.RouterReport{}, ready: make(chan struct{}, 1)}
 }
 
 // add gathers reports that came under seq; 0 = they did not come from the agent, and
@@ -37,6 +38,36 @@ func (b *inbox) add(seq uint64, reports []model.PortReport) {
 	}
 	b.seq = max(b.seq, seq)
 	wake(b.ready)
+}
+
+// addRouters does the same for routers. Those that are put forward again give way to any
+// that are there. An agent's are to be added before the ports of the same message, whose
+// sequence number stands for both.
+func (b *inbox) addRouters(again bool, reports []model.RouterReport) {
+	if len(reports) == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range reports {
+		if _, have := b.routers[r.RouterID]; have && again {
+			continue
+		}
+		b.routers[r.RouterID] = r
+	}
+	wake(b.ready)
+}
+
+// takeRouters empties the inbox of routers. Called after take, it returns those of every
+// sequence number that take returned.
+func (b *inbox) takeRouters() (reports []model.RouterReport) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.routers {
+		reports = append(reports, r)
+	}
+	clear(b.routers)
+	return reports
 }
 
 // take empties the inbox.

@@ -19,6 +19,7 @@ import (
 	"neutrino/internal/agent"
 	"neutrino/internal/agent/switchtest"
 	"neutrino/internal/model"
+	"neutrino/internal/trunk"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,6 +32,8 @@ type fakePlane struct {
 	atts    map[string]*model.Attachment // by port; Device holds the host
 	nets    map[string]*model.DHCPNetwork
 	ports   map[string]*model.Port
+	routers map[string]*model.RouterSpec
+	router  map[string]model.RouterReport // what the rows say of each
 	changed chan struct{}
 	agents  map[string]model.Agent
 	leases  int
@@ -39,13 +42,16 @@ type fakePlane struct {
 	calls   int // of ReportPorts
 	derived int
 	failing error
-	gone    bool          // leases are gone
+	gone    bool // leases are gone
+	runs    []*trunk.Run
+	results []*trunk.Result
 	slow    chan struct{} // what a host has to carry is not known before it is closed; nil = at once
 }
 
 func newPlane() *fakePlane {
 	return &fakePlane{
 		atts: map[string]*model.Attachment{}, nets: map[string]*model.DHCPNetwork{}, ports: map[string]*model.Port{},
+		routers: map[string]*model.RouterSpec{}, router: map[string]model.RouterReport{},
 		changed: make(chan struct{}), agents: map[string]model.Agent{},
 	}
 }
@@ -149,6 +155,61 @@ func (p *fakePlane) Port(id string) (*model.Port, bool) {
 	defer p.mu.Unlock()
 	port, ok := p.ports[id]
 	return port, ok
+}
+
+func (p *fakePlane) Probes() ([]*trunk.Run, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.runs), p.changed
+}
+
+func (p *fakePlane) RecordProbe(_ context.Context, _ string, r *trunk.Result) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failing == nil {
+		p.results = append(p.results, r)
+	}
+	return p.failing
+}
+
+func (p *fakePlane) RouterSpecs(string) ([]*model.RouterSpec, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*model.RouterSpec
+	for _, id := range slices.Sorted(maps.Keys(p.routers)) {
+		out = append(out, p.routers[id])
+	}
+	return out, p.changed
+}
+
+func (p *fakePlane) ReportRouters(_ context.Context, _ string, reports []model.RouterReport) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failing != nil {
+		return p.failing
+	}
+	for _, r := range reports {
+		if want := p.routers[r.RouterID]; want != nil && want.Revision == r.Revision && p.router[r.RouterID] != r {
+			p.router[r.RouterID] = r
+			p.fire()
+		}
+	}
+	return nil
+}
+
+func (p *fakePlane) RouterSettled(_ *model.RouterSpec, r model.RouterReport) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.router[r.RouterID] == r
+}
+
+func (p *fakePlane) wantRouter(t *testing.T, want model.RouterReport) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("the report %+v", want), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.router[want.RouterID] == want
+	})
 }
 
 // bind asks a host to carry a port.

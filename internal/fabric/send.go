@@ -27,7 +27,7 @@ func (s *session) send() error {
 	}
 	s.host.sent = nil // until it is known what the agent holds
 	d := &fabricv1.Delta{BaseRevision: v.revision}
-	ports, networks := s.derivePorts(v, d), s.deriveNetworks(v, d)
+	ports, networks, routers := s.derivePorts(v, d), s.deriveNetworks(v, d), s.deriveRouters(v, d)
 	if resume {
 		err = s.writeDelta(v, d)
 	} else {
@@ -35,6 +35,9 @@ func (s *session) send() error {
 		snapshot := v.snapshot()
 		s.tellNow(snapshot.GetAttachments())
 		err = s.write("snapshot", &fabricv1.FromController{Message: &fabricv1.FromController_Snapshot{Snapshot: snapshot}})
+	}
+	if err == nil {
+		err = s.tellProbes()
 	}
 	for err == nil {
 		s.host.sent = v
@@ -44,6 +47,9 @@ func (s *session) send() error {
 			return nil
 		case <-s.tell:
 			err = s.write("ack", &fabricv1.FromController{Message: &fabricv1.FromController_Ack{Ack: &fabricv1.Ack{Seq: s.acked.Load()}}})
+			continue
+		case <-s.probes.changed:
+			err = s.tellProbes()
 			continue
 		case <-ports.changed:
 			if ports.hold() {
@@ -59,6 +65,13 @@ func (s *session) send() error {
 			networks = s.deriveNetworks(v, d)
 		case <-networks.ripe:
 			networks = s.deriveNetworks(v, d)
+		case <-routers.changed:
+			if routers.hold() {
+				continue
+			}
+			routers = s.deriveRouters(v, d)
+		case <-routers.ripe:
+			routers = s.deriveRouters(v, d)
 		}
 		s.host.sent = nil
 		err = s.writeDelta(v, d)
@@ -173,11 +186,18 @@ func (s *session) deriveNetworks(v *view, d *fabricv1.Delta) *watch {
 	}
 	list, changed := s.f.plane.DHCPNetworks(s.dhcp)
 	want := make(map[string]*model.DHCPNetwork, len(list))
+	left, cut := &room{maxInstanceData}, 0
 	for _, n := range list {
+		if hosts, without := left.trim(n.Hosts); without > 0 {
+			c := *n
+			c.Hosts = hosts
+			n, cut = &c, cut+without
+		}
 		if n = s.fit(n, v.networks[n.NetworkID]); n != nil {
 			want[n.NetworkID] = n
 		}
 	}
+	s.note("networks", &s.cutNetworks, cut)
 	v.setNetworks(want, d)
 	s.f.metrics.deriveSeconds.WithLabelValues("dhcp").Observe(time.Since(start).Seconds())
 	return newWatch(changed, start)

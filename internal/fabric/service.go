@@ -7,6 +7,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/neutron"
 	"neutrino/internal/store"
+	"neutrino/internal/trunk"
 )
 
 // lease is what a host's liveness hangs on.
@@ -25,6 +26,13 @@ type plane interface {
 	Attachments(host string) ([]*model.Attachment, <-chan struct{})
 	DHCPNetworks(agentID string) ([]*model.DHCPNetwork, <-chan struct{})
 	Port(id string) (*model.Port, bool)
+	ReportRouters(ctx context.Context, host string, r []model.RouterReport) error
+	RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan struct{})
+	// RouterSettled reports whether a report of a router as spec has it would change nothing.
+	RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool
+	// Probes are the verifications of the trunk that there are.
+	Probes() ([]*trunk.Run, <-chan struct{})
+	RecordProbe(ctx context.Context, host string, r *trunk.Result) error
 }
 
 // servicePlane is the real one.
@@ -60,4 +68,24 @@ func (p servicePlane) DHCPNetworks(agentID string) ([]*model.DHCPNetwork, <-chan
 
 func (p servicePlane) Port(id string) (*model.Port, bool) {
 	return p.svc.Tables().Ports.Get(p.svc.DB().Snapshot(), id)
+}
+
+func (p servicePlane) ReportRouters(ctx context.Context, host string, r []model.RouterReport) error {
+	return p.svc.ReportRouters(ctx, host, r)
+}
+
+func (p servicePlane) RouterSpecs(agentID string) ([]*model.RouterSpec, <-chan struct{}) {
+	return p.svc.RouterSpecs(p.svc.DB().Snapshot(), agentID)
+}
+
+func (p servicePlane) RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool {
+	return p.svc.RouterSettled(spec, r)
+}
+
+func (p servicePlane) Probes() ([]*trunk.Run, <-chan struct{}) {
+	return p.svc.Probes(p.svc.DB().Snapshot())
+}
+
+func (p servicePlane) RecordProbe(ctx context.Context, host string, r *trunk.Result) error {
+	return p.svc.RecordProbe(ctx, host, r)
 }

@@ -15,13 +15,14 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/rpc"
 	"neutrino/internal/rpc/fabricv1"
+	"neutrino/internal/trunk"
 )
 
 type serverStream = *connect.BidiStream[fabricv1.FromAgent, fabricv1.FromController]
 
-// session is one stream of one host. Three goroutines work for it beside the one that
+// session is one stream of one host. Four goroutines work for it beside the one that
 // reads: sender is the only one that writes to the stream, committer brings reports to
-// the store, beater keeps the host alive. None waits for another, so an agent that does
+// the store, recorder what was heard on the trunk, beater keeps the host alive. None waits for another, so an agent that does
 // not read holds up its own sender only.
 type session struct {
 	f        *Fabric
@@ -47,12 +48,21 @@ type session struct {
 
 	agents []agentRow // of the beater, after run has brought them up
 	dhcp   string     // id of the DHCP agent, or ""
+	l3     string     // id of the L3 agent, or ""
+
+	cutNetworks, cutRouters int // instances told of without their data; of the sender
 
 	mu       sync.Mutex
 	current  map[string]int64            // port -> revision the host is asked for; nil = not known yet
 	reported map[string]model.PortReport // last word of the host, committed or about to be
 	told     map[string]telling          // what was sent last of each port, and when
 	argued   map[string]int64            // port -> its revision_number when that word was last put forward again
+
+	routers      map[string]bool               // which the host is asked for; nil = not known yet
+	routerSaid   map[string]model.RouterReport // last word of the host, committed or about to be
+	routersAsked chan struct{}                 // closed once routers is known
+
+	probes probing // of the sender, expect apart
 }
 
 // telling is an attachment that went out to the host.
@@ -72,6 +82,8 @@ func newSession(ctx context.Context, f *Fabric, p peer, st serverStream, h rpc.H
 		log:  f.log.With("host", h.Host),
 		gone: make(chan struct{}), inbox: newInbox(), beats: make(chan []model.Agent, 1), tell: make(chan struct{}, 1), asked: make(chan struct{}),
 		reported: map[string]model.PortReport{}, argued: map[string]int64{}, told: map[string]telling{},
+		routerSaid: map[string]model.RouterReport{}, routersAsked: make(chan struct{}),
+		probes: probing{told: map[trunk.ID]bool{}, expect: make(chan *trunk.Result, mostResults)},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s
@@ -100,7 +112,7 @@ func (s *session) run() error {
 	}
 	s.log.Info("host has joined", "version", s.hello.Version, "instance", s.instance)
 	var workers sync.WaitGroup
-	for _, work := range []func() error{s.send, s.commit, s.beat} {
+	for _, work := range []func() error{s.send, s.commit, s.beat, s.record} {
 		workers.Go(func() {
 			if err := work(); err != nil {
 				s.end(err)
@@ -169,7 +181,18 @@ func (s *session) hear(m *fabricv1.FromAgent) error {
 		for i := range reports {
 			reports[i].Moments.Heard = now
 		}
+		routers, err := rpc.DecodeRouterReports(b.Reports)
+		if err != nil {
+			return err
+		}
+		s.inbox.addRouters(false, routers)
 		s.inbox.add(b.Reports.GetSeq(), reports)
+	case *fabricv1.FromAgent_ProbeResult:
+		result, err := rpc.DecodeProbeResult(s.name, b.ProbeResult)
+		if err != nil {
+			return err
+		}
+		s.expectResult(result)
 	case *fabricv1.FromAgent_Heartbeat:
 		roles, err := rpc.DecodeRoles(s.name, b.Heartbeat.GetRoles())
 		if err != nil {
@@ -200,15 +223,18 @@ func (s *session) bringUp() error {
 		}
 		s.host.lease = l
 	}
-	s.agents, s.dhcp = nil, ""
+	s.agents, s.dhcp, s.l3 = nil, "", ""
 	for _, role := range s.hello.Roles {
 		a, err := s.f.plane.AgentUp(ctx, role, s.host.lease)
 		if err != nil {
 			return fmt.Errorf("%s: %w", role.Type, err)
 		}
 		s.agents = append(s.agents, agentRow{a.ID, role})
-		if role.Type == model.AgentDHCP {
+		switch role.Type {
+		case model.AgentDHCP:
 			s.dhcp = a.ID
+		case model.AgentL3:
+			s.l3 = a.ID
 		}
 	}
 	return nil
@@ -256,7 +282,7 @@ func (s *session) renew(roles []model.Agent) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.role.Type, err)
 		}
-		if a.ID != row.id && row.role.Type == model.AgentDHCP {
+		if a.ID != row.id && (row.role.Type == model.AgentDHCP || row.role.Type == model.AgentL3) {
 			return fmt.Errorf("%s: it has become agent %s: %w", row.role.Type, a.ID, errReplaced)
 		}
 		row.id = a.ID

@@ -193,7 +193,7 @@ func TestWrongAgentsAreRefused(t *testing.T) {
 	p := newPlane()
 	c := startController(t, p, socket(t, "s"), Options{AgentDownTime: 300 * time.Millisecond})
 	dial(t, c, rpc.Hello{Host: "a/b"}).fails(connect.CodeInvalidArgument, "host")
-	dial(t, c, rpc.Hello{Host: "h1", Roles: []model.Agent{{Type: "L3 agent", Binary: "b"}}}).fails(connect.CodeInvalidArgument, "unknown type")
+	dial(t, c, rpc.Hello{Host: "h1", Roles: []model.Agent{{Type: "Metering agent", Binary: "b"}}}).fails(connect.CodeInvalidArgument, "unknown type")
 
 	twice := dial(t, c, rpc.Hello{Host: "h1"})
 	twice.say(&fabricv1.FromAgent{Message: &fabricv1.FromAgent_Hello{Hello: &fabricv1.Hello{Host: "h1"}}})

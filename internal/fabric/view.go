@@ -17,10 +17,14 @@ type view struct {
 	revision    uint64
 	attachments map[string]*model.Attachment
 	networks    map[string]*model.DHCPNetwork
+	routers     map[string]*model.RouterSpec
 }
 
 func newView() *view {
-	return &view{epoch: newEpoch(), attachments: map[string]*model.Attachment{}, networks: map[string]*model.DHCPNetwork{}}
+	return &view{
+		epoch: newEpoch(), attachments: map[string]*model.Attachment{}, networks: map[string]*model.DHCPNetwork{},
+		routers: map[string]*model.RouterSpec{},
+	}
 }
 
 // snapshot says all of it.
@@ -31,6 +35,9 @@ func (v *view) snapshot() *fabricv1.Snapshot {
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.networks)) {
 		out.DhcpNetworks = append(out.DhcpNetworks, rpc.EncodeDHCPNetwork(v.networks[id]))
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.routers)) {
+		out.Routers = append(out.Routers, rpc.EncodeRouter(v.routers[id]))
 	}
 	return out
 }
@@ -99,10 +106,34 @@ func changedHosts(old, now *model.DHCPNetwork) *fabricv1.DHCPHosts {
 }
 
 func sameHost(a, b *model.DHCPHost) bool {
-	return a.MAC == b.MAC && a.HostName == b.HostName && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Options, b.Options)
+	return a.MAC == b.MAC && a.HostName == b.HostName && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Options, b.Options) &&
+		a.Device == b.Device && a.ProjectID == b.ProjectID && a.Instance.Equal(b.Instance)
+}
+
+// setRouters does the same for routers, each told whole.
+func (v *view) setRouters(want map[string]*model.RouterSpec, d *fabricv1.Delta) {
+	for _, id := range slices.Sorted(maps.Keys(v.routers)) {
+		if want[id] == nil {
+			d.RemovedRouters = append(d.RemovedRouters, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		if old := v.routers[id]; old == nil || !sameRouter(old, want[id]) {
+			d.Routers = append(d.Routers, rpc.EncodeRouter(want[id]))
+		}
+	}
+	v.routers = want
+}
+
+// sameRouter: the revision of a router changes with its content, metadata apart.
+func sameRouter(a, b *model.RouterSpec) bool {
+	return a == b || a.Revision == b.Revision && slices.EqualFunc(a.Metadata, b.Metadata, func(x, y model.DHCPHost) bool {
+		return x.PortID == y.PortID && proto.Equal(rpc.EncodeDHCPHost(&x), rpc.EncodeDHCPHost(&y))
+	})
 }
 
 // empty reports whether a delta says nothing.
 func empty(d *fabricv1.Delta) bool {
-	return len(d.GetAttachments())+len(d.GetRemovedPorts())+len(d.GetDhcpNetworks())+len(d.GetDhcpHosts())+len(d.GetRemovedNetworks()) == 0
+	return len(d.GetAttachments())+len(d.GetRemovedPorts())+len(d.GetDhcpNetworks())+len(d.GetDhcpHosts())+len(d.GetRemovedNetworks())+
+		len(d.GetRouters())+len(d.GetRemovedRouters()) == 0
 }

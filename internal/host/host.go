@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/agent"
 	"neutrino/internal/config"
 	"neutrino/internal/dhcp"
+	"neutrino/internal/metadata"
 	"neutrino/internal/serve"
 )
 
@@ -36,6 +37,13 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		return err
 	}
 	defer sw.Close()
+	br, err := openBridges(cfg, o.Log)
+	if err != nil {
+		return err
+	}
+	if br != nil {
+		defer br.Close()
+	}
 
 	reg := serve.Registry()
 	health := serve.NewHealth("connected")
@@ -47,12 +55,28 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithLogger(o.Log),
 		agent.WithRegisterer(reg),
 		agent.WithConnection(func(err error) { health.Set("connected", err) }),
-		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw}).start),
+		agent.WithProber(newProber(cfg, o.Log)),
+		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw, br: br}).start),
+	}
+	if br != nil {
+		opts = append(opts, agent.WithBridges(br))
+	}
+	meta, err := openMetadata(cfg, o.Log, reg)
+	if err != nil {
+		return err
+	}
+	if meta != nil {
+		defer meta.Close() // after those beside whom it works
 	}
 	if cfg.DHCP.Enabled {
-		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg}
+		d := &dhcpRole{cfg: cfg, log: o.Log, reg: reg, meta: meta}
 		defer d.close()
 		opts = append(opts, agent.WithDHCP(d.start))
+	}
+	if cfg.L3.Enabled {
+		l3 := &routerRole{log: o.Log, meta: meta}
+		defer l3.close()
+		opts = append(opts, agent.WithRouters(l3.start))
 	}
 	if o.Ready != nil {
 		o.Ready()
@@ -70,7 +94,10 @@ func agentConfig(cfg *config.Config, version string) agent.Config {
 		ExcludeDevices:         cfg.SRIOVNIC.ExcludeDevices,
 		StateFile:              cfg.Agent.StateFile,
 		VnicType:               cfg.Eswitch.VnicType,
+		BridgeMappings:         cfg.Bridges(),
+		DatapathType:           cfg.OVS.Datapath,
 		DHCP:                   cfg.DHCP.Enabled,
+		L3:                     cfg.L3.Enabled,
 		AvailabilityZone:       cfg.Agent.AvailabilityZone,
 		Version:                version,
 		ReportInterval:         cfg.Agent.ReportInterval,
@@ -82,6 +109,7 @@ type dhcpRole struct {
 	cfg  *config.Config
 	log  *slog.Logger
 	reg  prometheus.Registerer
+	meta *metadata.Service // nil = none
 	node *dhcp.Node
 }
 
@@ -90,13 +118,9 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 	if lease == 0 {
 		lease = -1 // for ever, in dhcp's terms
 	}
-	var dns []netip.Addr
-	for _, s := range d.cfg.DHCP.DNSServers {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return nil, fmt.Errorf("[dhcp] dns_servers: %w", err)
-		}
-		dns = append(dns, a)
+	dns, err := dnsServers(d.cfg)
+	if err != nil {
+		return nil, err
 	}
 	node, err := dhcp.NewNode(dhcp.Options{
 		FindVF: func(portID string) (dhcp.VF, bool) {
@@ -106,6 +130,11 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 		LeaseTime:  lease,
 		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
 		DNSServers: dns,
+		Beside:     besideDHCP(d.meta),
+
+		IsolatedMetadata: d.cfg.DHCP.IsolatedMetadata,
+		ForceMetadata:    d.cfg.DHCP.ForceMetadata,
+
 		Log:        d.log,
 		Registerer: d.reg,
 	})
@@ -114,6 +143,19 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 	}
 	d.node = node
 	return node, nil
+}
+
+// dnsServers are those of subnets that name none.
+func dnsServers(cfg *config.Config) ([]netip.Addr, error) {
+	var dns []netip.Addr
+	for _, s := range cfg.DHCP.DNSServers {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("[dhcp] dns_servers: %w", err)
+		}
+		dns = append(dns, a)
+	}
+	return dns, nil
 }
 
 func (d *dhcpRole) close() {

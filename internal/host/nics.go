@@ -26,8 +26,11 @@ func openNICs(ctx context.Context, cfg *config.Config, log *slog.Logger) (eswitc
 		}
 	}
 	if len(wanted) == 0 {
-		return nil, fmt.Errorf("start agent: no NIC is named: set [sriov_nic] physical_device_mappings = physical_network:PF in %s",
-			strings.Join(cfg.Files(), ", "))
+		if len(cfg.Bridges()) > 0 {
+			return eswitch.None(), nil
+		}
+		return nil, fmt.Errorf("start agent: no NIC and no bridge is named: set [sriov_nic] physical_device_mappings = physical_network:PF, "+
+			"or [ovs] bridge_mappings = physical_network:bridge, in %s", strings.Join(cfg.Files(), ", "))
 	}
 	names := slices.Sorted(maps.Keys(wanted))
 	soft, state, err := openSoft(ctx, cfg.VEB.PinDir)

@@ -22,6 +22,7 @@ type plugRole struct {
 	cfg *config.Config
 	log *slog.Logger
 	sw  eswitch.Switch
+	br  *bridges // nil = none
 	*plug.Engine
 	ports agent.Ports
 }
@@ -35,6 +36,9 @@ func (p *plugRole) start(db *bbolt.DB, ports agent.Ports) (agent.Plugs, error) {
 			return nil, fmt.Errorf("[libvirt] uri: %w", err)
 		}
 		o.Domains = plug.LibvirtDomains{Client: c}
+	}
+	if p.br != nil {
+		o.Bridges = plug.OpenVSwitch{Switch: p.br.Switch}
 	}
 	var err error
 	p.Engine, err = plug.New(db, ports, o)

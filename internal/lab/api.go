@@ -165,16 +165,19 @@ func (a *API) Ports(ctx context.Context, network string) ([]Port, error) {
 	return out, nil
 }
 
-// BindPort tells the port its host and VF, as Nova's compute host does.
-func (a *API) BindPort(ctx context.Context, id, host, slot, device string) (*Port, error) {
+// BindPort tells the port its host and VF, as Nova's compute host does, and what the
+// instance is to be told by metadata; instance nil = nothing.
+func (a *API) BindPort(ctx context.Context, id, host, slot, device string, instance map[string]any) (*Port, error) {
+	profile := map[string]any{"pci_slot": slot, "physical_network": PhysicalNetwork, "pci_vendor_info": "15b3:1004"}
+	if instance != nil {
+		profile["instance"] = instance
+	}
 	var out Port
 	owner := "compute:nova"
 	err := ports.Update(ctx, a.c, id, portsbinding.UpdateOptsExt{
 		UpdateOptsBuilder: ports.UpdateOpts{DeviceID: &device, DeviceOwner: &owner},
 		HostID:            &host,
-		Profile: map[string]any{
-			"pci_slot": slot, "physical_network": PhysicalNetwork, "pci_vendor_info": "15b3:1004",
-		},
+		Profile:           profile,
 	}).ExtractInto(&out)
 	if err != nil {
 		return nil, fmt.Errorf("bind port %s to host %s: %w", id, host, err)

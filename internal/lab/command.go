@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -107,6 +108,7 @@ func upFlags(cmd *cobra.Command, o *Options) {
 	cmd.Flags().IntVar(&o.APIPort, "api-port", 0, "loopback port of the Networking API (default 9696 if it is free, else any)")
 	cmd.Flags().BoolVar(&o.Identity, "identity", true, "serve the built-in identity for clients that insist on Keystone")
 	cmd.Flags().IntVar(&o.VFs, "vfs", 8, "VFs per host")
+	cmd.Flags().BoolVar(&o.Routers, "routers", false, "let network1 carry routers, too")
 }
 
 func upCommand(f *flags) *cobra.Command {
@@ -206,6 +208,7 @@ func statusCommand(f *flags) *cobra.Command {
 
 func bootCommand(f *flags) *cobra.Command {
 	var o BootOptions
+	var keys, userData string
 	cmd := &cobra.Command{
 		Use: "boot NAME --host HOST (--network NETWORK | --port PORT)", Short: "Start an instance", Args: cobra.ExactArgs(1),
 		Long: "Starts an instance: picks a free VF of the host, creates the port (or takes an existing one), binds it as\n" +
@@ -216,6 +219,9 @@ func bootCommand(f *flags) *cobra.Command {
 				return err
 			}
 			o.Name = args[0]
+			if err = o.read(keys, userData); err != nil {
+				return err
+			}
 			in, err := Boot(cmd.Context(), n, o)
 			if err != nil {
 				return err
@@ -228,6 +234,8 @@ func bootCommand(f *flags) *cobra.Command {
 	cmd.Flags().StringVar(&o.Host, "host", "", "host to run on: compute1, compute2, network1")
 	cmd.Flags().StringVar(&o.Network, "network", "", "network, by name or id")
 	cmd.Flags().StringVar(&o.PortID, "port", "", "existing port, by id")
+	cmd.Flags().StringVar(&keys, "ssh-key", "", "file of OpenSSH public keys that it gets by metadata, one a line")
+	cmd.Flags().StringVar(&userData, "user-data", "", "file that it gets as user data by metadata")
 	cmd.Flags().BoolVar(&o.NoDHCP, "no-dhcp", false, "leave eth0 without an address")
 	_ = cmd.MarkFlagRequired("host")
 	_ = cmd.RegisterFlagCompletionFunc("host", func(c *cobra.Command, _ []string, to string) ([]string, cobra.ShellCompDirective) {
@@ -236,6 +244,32 @@ func bootCommand(f *flags) *cobra.Command {
 	cmd.MarkFlagsOneRequired("network", "port")
 	cmd.MarkFlagsMutuallyExclusive("network", "port")
 	return cmd
+}
+
+// read takes over the files; "" = none.
+func (o *BootOptions) read(keys, userData string) error {
+	if keys != "" {
+		text, err := os.ReadFile(keys)
+		if err != nil {
+			return fmt.Errorf("--ssh-key: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				o.PublicKeys = append(o.PublicKeys, line)
+			}
+		}
+	}
+	if userData != "" {
+		text, err := os.ReadFile(userData)
+		if err != nil {
+			return fmt.Errorf("--user-data: %w", err)
+		}
+		if !utf8.Valid(text) {
+			return fmt.Errorf("--user-data: %s is not text (UTF-8)", userData)
+		}
+		o.UserData = string(text)
+	}
+	return nil
 }
 
 func killCommand(f *flags) *cobra.Command {

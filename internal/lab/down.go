@@ -11,6 +11,7 @@ import (
 
 	"neutrino/internal/dhcp"
 	"neutrino/internal/netspace"
+	"neutrino/internal/router"
 )
 
 // Down takes the lab away. It works from the state file and, where that does not know
@@ -34,7 +35,7 @@ func takeDown(ctx context.Context, n Names, p Progress) error {
 	names, inodes, err := n.namespaces()
 	errs = append(errs, err, n.stopProcesses(ctx, inodes, p))
 	for _, name := range names {
-		if err := cleanDHCP(name); err != nil {
+		if err := cleanServices(name); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -58,7 +59,7 @@ func takeDown(ctx context.Context, n Names, p Progress) error {
 	return nil
 }
 
-func cleanDHCP(namespace string) error {
+func cleanServices(namespace string) error {
 	h, err := netspace.Open(namespace)
 	if errors.Is(err, netspace.ErrNotExist) {
 		return nil
@@ -67,7 +68,7 @@ func cleanDHCP(namespace string) error {
 		return err
 	}
 	defer func() { _ = h.Close() }()
-	return dhcp.CleanUp(h, "")
+	return errors.Join(dhcp.CleanUp(h, ""), router.CleanUp(h, ""))
 }
 
 // stopProcesses ends what the state knows and what is found by marks, agents and

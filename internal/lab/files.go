@@ -57,7 +57,10 @@ pin_dir = %s
 
 [dhcp]
 enabled = %t
-`, h.Name, n.Lab, h.Name, n.File(h.Name), n.AgentSocket(h.Name), PhysicalNetwork, NIC, n.Socket(), n.Pins(h.Name), h.DHCP)
+
+[l3]
+enabled = %t
+`, h.Name, n.Lab, h.Name, n.File(h.Name), n.AgentSocket(h.Name), PhysicalNetwork, NIC, n.Socket(), n.Pins(h.Name), h.DHCP, h.L3)
 }
 
 // cloudsFile lets the real openstack client find the lab.

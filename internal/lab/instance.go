@@ -28,6 +28,18 @@ type BootOptions struct {
 	Network string // id or name
 	PortID  string // an existing port; "" = the lab makes one
 	NoDHCP  bool   // leave eth0 without an address
+
+	// What it is told by metadata.
+	PublicKeys []string // OpenSSH
+	UserData   string
+}
+
+// profile is the key "instance" of binding:profile; nil = nothing is to be told.
+func (o BootOptions) profile() map[string]any {
+	if len(o.PublicKeys) == 0 && o.UserData == "" {
+		return nil
+	}
+	return map[string]any{"hostname": o.Name, "public_keys": o.PublicKeys, "user_data": o.UserData}
 }
 
 // Boot starts an instance: a namespace whose eth0 is a VF, plugged and programmed the
@@ -167,7 +179,7 @@ func (b *booting) port(ctx context.Context) error {
 // back.
 func (b *booting) bind(ctx context.Context) error {
 	start := time.Now()
-	if _, err := b.api.BindPort(ctx, b.in.PortID, b.h.Name, b.in.PCISlot, uuid.NewString()); err != nil {
+	if _, err := b.api.BindPort(ctx, b.in.PortID, b.h.Name, b.in.PCISlot, uuid.NewString(), b.o.profile()); err != nil {
 		return err
 	}
 	_, err := b.api.waitPort(ctx, b.in.PortID, "ACTIVE", func(p *Port) bool { return p.Status == "ACTIVE" })

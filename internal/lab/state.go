@@ -44,6 +44,7 @@ type Host struct {
 	Name string `json:"name"`
 	PF   int    `json:"pf"` // number of its NIC
 	DHCP bool   `json:"dhcp"`
+	L3   bool   `json:"l3,omitempty"` // it carries routers
 }
 
 // Instance is one guest.

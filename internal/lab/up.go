@@ -22,6 +22,7 @@ type Options struct {
 	APIPort  int    // 0 = 9696 if it is free, else any
 	Identity bool   // serve the built-in identity
 	VFs      int    // per host; 0 = 8
+	Routers  bool   // the network node carries routers
 	Progress Progress
 }
 
@@ -96,6 +97,9 @@ func up(ctx context.Context, o Options) (*State, error) {
 	s := &State{
 		Version: stateVersion, Name: n.Lab, CreatedAt: time.Now().UTC(), Identity: o.Identity, VFs: o.VFs,
 		API: apiURL(port), Hosts: labHosts(),
+	}
+	for i := range s.Hosts {
+		s.Hosts[i].L3 = o.Routers && s.Hosts[i].DHCP
 	}
 	if err := os.MkdirAll(n.File("log"), 0o755); err != nil {
 		return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
@@ -189,6 +193,9 @@ func startAll(ctx context.Context, o Options, s *State) error {
 	want := len(s.Hosts)
 	for _, h := range s.Hosts {
 		if h.DHCP {
+			want++
+		}
+		if h.L3 {
 			want++
 		}
 	}

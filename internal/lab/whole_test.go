@@ -67,7 +67,8 @@ func nothingLeft(t *testing.T, n lab.Names) {
 		t.Errorf("processes left: %v", p)
 	}
 	dhcp, _ := netspace.List("qdhcp-")
-	for _, name := range dhcp { // those of other labs stand on hosts that exist
+	routers, _ := netspace.List("qrouter-")
+	for _, name := range append(dhcp, routers...) { // those of other labs stand on hosts that exist
 		if strings.Contains(name, n.Lab) {
 			t.Errorf("namespace left: %s", name)
 		}

@@ -17,7 +17,7 @@ type Device struct {
 	MAC     string // in lower case; "" = a plain hostdev
 	VLAN    int    // 0 = none, or a trunk
 	PCISlot string // of the host's function
-	Netdev  string // under a macvtap, of any mode
+	Netdev  string // under a macvtap, of any mode; of an interface in a bridge: the tap
 	// Live: the running domain has it. Config: its configuration has it.
 	Live, Config bool
 }
@@ -99,6 +99,11 @@ func deviceOf(x *libvirtxml.DomainInterface) (d Device, ok bool) {
 		d.Kind, d.PCISlot = Hostdev, slotOf(src.Hostdev.PCI.Address)
 	case src.Direct != nil && src.Direct.Dev != "":
 		d.Kind, d.Netdev = Macvtap, src.Direct.Dev
+	case src.Bridge != nil && x.VirtualPort != nil && x.VirtualPort.Params != nil && x.VirtualPort.Params.OpenVSwitch != nil:
+		d.Kind = Bridge
+		if x.Target != nil {
+			d.Netdev = x.Target.Dev
+		}
 	default:
 		return d, false
 	}

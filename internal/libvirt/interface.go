@@ -20,6 +20,9 @@ type Kind string
 // The kinds.
 const (
 	Hostdev Kind = "hostdev" // <interface type='hostdev'>: VFIO passthrough of the PCI function
+	// Bridge is <interface type='bridge'> with a virtualport of type openvswitch: libvirt makes
+	// the tap and its port in the bridge when the domain starts.
+	Bridge  Kind = "bridge"
 	Macvtap Kind = "macvtap" // <interface type='direct'> in passthrough mode on the VF's netdev
 )
 
@@ -35,8 +38,11 @@ type Interface struct {
 	VLAN int
 	// PCISlot of the VF, such as 0000:03:10.2. A hostdev has one.
 	PCISlot string
-	// Netdev of the VF in the host. A macvtap has one.
+	// Netdev of the VF in the host: a macvtap has one. Of a Bridge: the name of the tap.
 	Netdev string
+	// Bridge of Open vSwitch, and the port's id, a UUID: its interfaceid there. A Bridge has them.
+	Bridge, PortID string
+	MTU            int // bytes; of a Bridge; 0 = the bridge's
 	// Managed lets libvirt bind a hostdev to vfio-pci and give it back to its driver;
 	// without it the VF has to be bound to vfio-pci already.
 	Managed bool
@@ -73,7 +79,18 @@ func (i Interface) XML() (string, error) {
 	if i.VLAN != 0 {
 		x.VLan = &libvirtxml.DomainInterfaceVLan{Tags: []libvirtxml.DomainInterfaceVLanTag{{ID: uint(i.VLAN)}}}
 	}
-	if i.Kind == Hostdev {
+	switch i.Kind {
+	case Bridge:
+		x.Source = &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: i.Bridge}}
+		x.VirtualPort = &libvirtxml.DomainInterfaceVirtualPort{Params: &libvirtxml.DomainInterfaceVirtualPortParams{
+			OpenVSwitch: &libvirtxml.DomainInterfaceVirtualPortParamsOpenVSwitch{InterfaceID: i.PortID},
+		}}
+		x.Target = &libvirtxml.DomainInterfaceTarget{Dev: i.Netdev}
+		x.Model = &libvirtxml.DomainInterfaceModel{Type: "virtio"}
+		if i.MTU > 0 {
+			x.MTU = &libvirtxml.DomainInterfaceMTU{Size: uint(i.MTU)}
+		}
+	case Hostdev:
 		address, err := addressOf(i.PCISlot)
 		if err != nil {
 			return "", err
@@ -85,7 +102,7 @@ func (i Interface) XML() (string, error) {
 		x.Source = &libvirtxml.DomainInterfaceSource{Hostdev: &libvirtxml.DomainInterfaceSourceHostdev{
 			PCI: &libvirtxml.DomainHostdevSubsysPCISource{Address: address},
 		}}
-	} else {
+	default:
 		x.Source = &libvirtxml.DomainInterfaceSource{Direct: &libvirtxml.DomainInterfaceSourceDirect{Dev: i.Netdev, Mode: "passthrough"}}
 		x.Model = &libvirtxml.DomainInterfaceModel{Type: "virtio"}
 	}
@@ -128,6 +145,20 @@ func (i Interface) check() error {
 	case Hostdev:
 		_, err = addressOf(i.PCISlot)
 		return err
+	case Bridge:
+		switch {
+		case !isNetdev(i.Bridge):
+			return bad("%.40q is not the name of a bridge", i.Bridge)
+		case !isNetdev(i.Netdev):
+			return bad("%.40q is not a name for the tap", i.Netdev)
+		case !uuidText.MatchString(i.PortID):
+			return bad("port id %.60q is not a UUID, which libvirt wants for an interfaceid", i.PortID)
+		case i.MTU < 0 || i.MTU > 65535:
+			return bad("MTU %d is not within 0 to 65535", i.MTU)
+		case i.Managed:
+			return bad("managed goes with hostdev, not with a bridge")
+		}
+		return nil
 	case Macvtap:
 		if !isNetdev(i.Netdev) {
 			return bad("%.40q is not the name of a network device: macvtap needs the VF's", i.Netdev)
@@ -137,7 +168,7 @@ func (i Interface) check() error {
 		}
 		return nil
 	default:
-		return bad("kind %.20q is neither %s nor %s", i.Kind, Hostdev, Macvtap)
+		return bad("kind %.20q is none of %s, %s, %s", i.Kind, Hostdev, Macvtap, Bridge)
 	}
 }
 
@@ -148,6 +179,8 @@ func isNetdev(name string) bool {
 	}
 	return !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == ':' })
 }
+
+var uuidText = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 var slotText = regexp.MustCompile(`^([0-9a-fA-F]{4,8}):([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])$`)
 

@@ -22,6 +22,10 @@ var (
 	macvtap = Interface{
 		Kind: Macvtap, Alias: AliasOf("8e0f3b6e-52b5-4b22-8d5c-1f0e8a4c2d11"), MAC: "fa:16:3e:0a:b1:c2", VLAN: 4094, Netdev: "ens1f0v3",
 	}
+	bridged = Interface{
+		Kind: Bridge, Alias: AliasOf("8e0f3b6e-52b5-4b22-8d5c-1f0e8a4c2d11"), MAC: "fa:16:3e:0a:b1:c2", VLAN: 101, MTU: 1450,
+		Bridge: "br-eth6", PortID: "8e0f3b6e-52b5-4b22-8d5c-1f0e8a4c2d11", Netdev: "tap8e0f3b6e-52",
+	}
 )
 
 func golden(t *testing.T, name, have string) {
@@ -46,7 +50,7 @@ func TestInterfacesAreWrittenAsLibvirtWantsThem(t *testing.T) {
 	flat.VLAN, managed.Managed, wide.VLAN, wide.PCISlot = 0, true, 0, "10000:E1:1f.7"
 	for name, i := range map[string]Interface{
 		"hostdev.xml": direct, "hostdev-managed.xml": managed, "hostdev-wide-domain.xml": wide,
-		"macvtap.xml": macvtap, "macvtap-untagged.xml": flat,
+		"macvtap.xml": macvtap, "macvtap-untagged.xml": flat, "bridge.xml": bridged,
 	} {
 		text, err := i.XML()
 		if err != nil {
@@ -62,25 +66,30 @@ func TestInterfacesThatMakeNoSenseAreRefused(t *testing.T) {
 		of     Interface
 		change func(*Interface)
 	}{
-		"alias":               {direct, func(i *Interface) { i.Alias = "net0" }},
-		"letters":             {direct, func(i *Interface) { i.Alias = "ua-a'/><x" }},
-		"1 to 120":            {direct, func(i *Interface) { i.Alias = "ua-" + strings.Repeat("x", 121) }},
-		`""`:                  {direct, func(i *Interface) { i.MAC = "" }},
-		"not a MAC":           {direct, func(i *Interface) { i.MAC = "fa-16-3e-00-00-01" }},
-		"MAC address":         {direct, func(i *Interface) { i.MAC = "00:00:5e:00:53:01:02:03" }},
-		"group's":             {direct, func(i *Interface) { i.MAC = "01:00:5e:00:00:01" }},
-		"all zero":            {direct, func(i *Interface) { i.MAC = "00:00:00:00:00:00" }},
-		"VLAN 4095":           {direct, func(i *Interface) { i.VLAN = 4095 }},
-		"VLAN -1":             {macvtap, func(i *Interface) { i.VLAN = -1 }},
-		"PCI slot":            {direct, func(i *Interface) { i.PCISlot = "3b:10.2" }},
-		`"0000:3b:20.0"`:      {direct, func(i *Interface) { i.PCISlot = "0000:3b:20.0" }},
-		`"0000:3b:10.8"`:      {direct, func(i *Interface) { i.PCISlot = "0000:3b:10.8" }},
-		"network device":      {macvtap, func(i *Interface) { i.Netdev = "" }},
-		`"ens1f0 v3"`:         {macvtap, func(i *Interface) { i.Netdev = "ens1f0 v3" }},
-		`"../ens1"`:           {macvtap, func(i *Interface) { i.Netdev = "../ens1" }},
-		`"sixteencharacter"`:  {macvtap, func(i *Interface) { i.Netdev = "sixteencharacter" }},
-		"managed":             {macvtap, func(i *Interface) { i.Managed = true }},
-		"neither hostdev nor": {direct, func(i *Interface) { i.Kind = "" }},
+		"alias":              {direct, func(i *Interface) { i.Alias = "net0" }},
+		"letters":            {direct, func(i *Interface) { i.Alias = "ua-a'/><x" }},
+		"1 to 120":           {direct, func(i *Interface) { i.Alias = "ua-" + strings.Repeat("x", 121) }},
+		`""`:                 {direct, func(i *Interface) { i.MAC = "" }},
+		"not a MAC":          {direct, func(i *Interface) { i.MAC = "fa-16-3e-00-00-01" }},
+		"MAC address":        {direct, func(i *Interface) { i.MAC = "00:00:5e:00:53:01:02:03" }},
+		"group's":            {direct, func(i *Interface) { i.MAC = "01:00:5e:00:00:01" }},
+		"all zero":           {direct, func(i *Interface) { i.MAC = "00:00:00:00:00:00" }},
+		"VLAN 4095":          {direct, func(i *Interface) { i.VLAN = 4095 }},
+		"VLAN -1":            {macvtap, func(i *Interface) { i.VLAN = -1 }},
+		"PCI slot":           {direct, func(i *Interface) { i.PCISlot = "3b:10.2" }},
+		`"0000:3b:20.0"`:     {direct, func(i *Interface) { i.PCISlot = "0000:3b:20.0" }},
+		`"0000:3b:10.8"`:     {direct, func(i *Interface) { i.PCISlot = "0000:3b:10.8" }},
+		"network device":     {macvtap, func(i *Interface) { i.Netdev = "" }},
+		`"ens1f0 v3"`:        {macvtap, func(i *Interface) { i.Netdev = "ens1f0 v3" }},
+		`"../ens1"`:          {macvtap, func(i *Interface) { i.Netdev = "../ens1" }},
+		`"sixteencharacter"`: {macvtap, func(i *Interface) { i.Netdev = "sixteencharacter" }},
+		"name of a bridge":   {bridged, func(i *Interface) { i.Bridge = "" }},
+		"name for the tap":   {bridged, func(i *Interface) { i.Netdev = "a/b" }},
+		"not a UUID":         {bridged, func(i *Interface) { i.PortID = "port-1" }},
+		"MTU 65536":          {bridged, func(i *Interface) { i.MTU = 65536 }},
+		"not with a bridge":  {bridged, func(i *Interface) { i.Managed = true }},
+		"managed":            {macvtap, func(i *Interface) { i.Managed = true }},
+		"none of hostdev":    {direct, func(i *Interface) { i.Kind = "" }},
 	} {
 		i.change(&i.of)
 		text, err := i.of.XML()

@@ -476,8 +476,41 @@ func TestParseProfile(t *testing.T) {
 	}
 }
 
+func TestReadInstance(t *testing.T) {
+	key := "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@here"
+	got, err := ParseProfile(map[string]any{"instance": map[string]any{
+		"hostname": "web.example", "public_keys": []any{" " + key + "\n"}, "user_data": strings.Repeat("x", MaxUserData),
+	}})
+	if err != nil || got.Instance.HostName != "web.example" || len(got.Instance.PublicKeys) != 1 || got.Instance.PublicKeys[0] != key {
+		t.Errorf("%+v, %v", got.Instance, err)
+	}
+	if got, err = ParseProfile(map[string]any{"instance": nil}); err != nil || got.Instance != nil {
+		t.Errorf("%+v, %v", got.Instance, err)
+	}
+	many := make([]any, MaxPublicKeys+1)
+	for _, bad := range []any{
+		"x",
+		map[string]any{"userdata": "x"},
+		map[string]any{"hostname": "a b"},
+		map[string]any{"hostname": 3},
+		map[string]any{"hostname": "a..b"},
+		map[string]any{"user_data": strings.Repeat("x", MaxUserData+1)},
+		map[string]any{"user_data": "a\x00b"},
+		map[string]any{"public_keys": many},
+		map[string]any{"public_keys": key},
+		map[string]any{"public_keys": []any{"ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA== x"}},
+		map[string]any{"public_keys": []any{key + "\nssh-rsa x"}},
+		map[string]any{"public_keys": []any{"command=\"x\" " + key}},
+		map[string]any{"public_keys": []any{3}},
+	} {
+		if _, err := ParseProfile(map[string]any{"instance": bad}); err == nil || !strings.Contains(err.Error(), "binding:profile instance") {
+			t.Errorf("%.60v: %v", bad, err)
+		}
+	}
+}
+
 func FuzzParseProfile(f *testing.F) {
-	for _, s := range []string{`{"pci_slot":"0000:03:10.2"}`, `{"max_tx_rate":1e9}`, `{"capabilities":["switchdev",null]}`, `{"trusted":[1]}`, `{"numa_node":"1"}`, `null`} {
+	for _, s := range []string{`{"pci_slot":"0000:03:10.2"}`, `{"max_tx_rate":1e9}`, `{"capabilities":["switchdev",null]}`, `{"trusted":[1]}`, `{"numa_node":"1"}`, `{"instance":{"hostname":"a","public_keys":["ssh-rsa AAAA"],"user_data":"x"}}`, `null`} {
 		f.Add(s)
 	}
 	m, err := New(Config{MechanismDrivers: []string{DriverOpenVSwitch, DriverMlnx}})

@@ -44,6 +44,14 @@ func (d *openVSwitch) bind(t try) (plug, string) {
 		return plug{}, reason
 	}
 	vifType, details := d.vif(t.port, agents[0])
+	if direct, _ := agents[0].Configurations["direct_bridges"].(bool); direct {
+		// The agent is ours: ports go into the bridge of their physical network itself, and
+		// nobody filters them.
+		details[detailPortFilter] = false
+		if b, ok := member(agents[0].Configurations, "bridge_mappings")[s.PhysicalNetwork].(string); ok {
+			details["bridge_name"] = b
+		}
+	}
 	return plug{vifType, details, model.StatusDown, s}, ""
 }
 

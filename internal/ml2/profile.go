@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"neutrino/internal/fault"
+	"neutrino/internal/model"
 )
 
-// maxProfile is the largest binding:profile, in bytes of JSON, as in Neutron.
+// maxProfile is the largest binding:profile, in bytes of JSON, as in Neutron. What is under
+// the key "instance" has limits of its own and does not count.
 const maxProfile = 4095
 
 // maxNUMANode is the highest node that Linux can have (MAX_NUMNODES, with NODES_SHIFT 10).
@@ -20,14 +23,15 @@ const maxNUMANode = 1023
 
 // Profile is the part of binding:profile that neutrino acts on.
 type Profile struct {
-	PCISlot         string   // pci_slot: the VF (or PF) that was chosen, "dddd:bb:ss.f"
-	PhysicalNetwork string   // physical_network
-	Capabilities    []string // capabilities of the NIC, e.g. "switchdev"
-	DeviceMAC       string   // device_mac_address, of a PF
-	Trusted         *bool    // trusted; nil = not said
-	MinTxRate       int      // min_tx_rate, Mbit/s; 0 = none
-	MaxTxRate       int      // max_tx_rate, Mbit/s; 0 = none
-	NUMANode        *int     // numa_node, 0..maxNUMANode; nil = not said
+	PCISlot         string              // pci_slot: the VF (or PF) that was chosen, "dddd:bb:ss.f"
+	PhysicalNetwork string              // physical_network
+	Capabilities    []string            // capabilities of the NIC, e.g. "switchdev"
+	DeviceMAC       string              // device_mac_address, of a PF
+	Trusted         *bool               // trusted; nil = not said
+	MinTxRate       int                 // min_tx_rate, Mbit/s; 0 = none
+	MaxTxRate       int                 // max_tx_rate, Mbit/s; 0 = none
+	NUMANode        *int                // numa_node, 0..maxNUMANode; nil = not said
+	Instance        *model.InstanceData // instance; nil = not said
 }
 
 var (
@@ -41,10 +45,8 @@ var (
 // InvalidInput (400) naming it.
 func ParseProfile(profile map[string]any) (Profile, error) {
 	var p Profile
-	if text, err := json.Marshal(profile); err != nil {
-		return p, fault.InvalidInput("binding:profile is not JSON: %v", err)
-	} else if len(text) > maxProfile {
-		return p, fault.InvalidInput("binding:profile value too large")
+	if err := checkSize(profile); err != nil {
+		return p, err
 	}
 	for _, f := range []struct {
 		key string
@@ -76,11 +78,30 @@ func ParseProfile(profile map[string]any) (Profile, error) {
 	if p.NUMANode, err = readNUMANode(profile); err != nil {
 		return Profile{}, err
 	}
+	if p.Instance, err = ReadInstance(profile); err != nil {
+		return Profile{}, err
+	}
 	p.Trusted, err = readTrusted(profile)
 	if err != nil {
 		return Profile{}, err
 	}
 	return p, nil
+}
+
+// checkSize refuses profiles that are too large.
+func checkSize(profile map[string]any) error {
+	if _, ok := profile[instanceKey]; ok {
+		profile = maps.Clone(profile)
+		delete(profile, instanceKey)
+	}
+	text, err := json.Marshal(profile)
+	if err != nil {
+		return fault.InvalidInput("binding:profile is not JSON: %v", err)
+	}
+	if len(text) > maxProfile {
+		return fault.InvalidInput("binding:profile value too large")
+	}
+	return nil
 }
 
 func badProfile(key string, value any, want string) error {

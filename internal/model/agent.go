@@ -8,8 +8,9 @@ const (
 	AgentOpenVSwitch = "Open vSwitch agent"
 	AgentDHCP        = "DHCP agent"
 
-	BinaryNICSwitch = "neutron-sriov-nic-agent"
-	BinaryDHCP      = "neutron-dhcp-agent"
+	BinaryNICSwitch   = "neutron-sriov-nic-agent"
+	BinaryOpenVSwitch = "neutron-openvswitch-agent"
+	BinaryDHCP        = "neutron-dhcp-agent"
 )
 
 // Agent is one role of one host. (Type, Host) is unique.

@@ -82,6 +82,15 @@ func TestAttachmentOf(t *testing.T) {
 			func(p *model.Port, _ *model.Network) { p.FixedIPs = nil },
 			func(a *model.Attachment) bool { return a.SpoofCheck && a.Allowed == nil },
 		},
+		"port of a bridge": {
+			func(p *model.Port, _ *model.Network) {
+				p.Binding.Driver, p.Binding.VIFType = "openvswitch", model.VIFOVS
+				p.Binding.VIFDetails = map[string]any{"bridge_name": "br-eth6"}
+			},
+			func(a *model.Attachment) bool {
+				return a.Kind == model.AttachOVS && a.Bridge == "br-eth6" && a.VLAN == 105
+			},
+		},
 		"IPv6 brings link-local": {
 			func(p *model.Port, _ *model.Network) { p.FixedIPs[0].IP = netip.MustParseAddr("2001:db8::1") },
 			func(a *model.Attachment) bool {
@@ -100,7 +109,7 @@ func TestAttachmentOf(t *testing.T) {
 	for name, edit := range map[string]func(*model.Port, *model.Network){
 		"unbound": func(p *model.Port, _ *model.Network) { p.Binding.VIFType = model.VIFUnbound },
 		"failed":  func(p *model.Port, _ *model.Network) { p.Binding.VIFType = model.VIFBindingFailed },
-		"open vswitch": func(p *model.Port, _ *model.Network) {
+		"open vswitch without a bridge": func(p *model.Port, _ *model.Network) {
 			p.Binding.Driver, p.Binding.VIFType = "openvswitch", model.VIFOVS
 		},
 		"whole function":  func(p *model.Port, _ *model.Network) { p.Binding.VIFType = model.VIFHostdevPhysical },

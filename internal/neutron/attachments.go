@@ -16,15 +16,20 @@ import (
 
 // AttachmentOf derives what a host is to carry out for a port: nothing unless the SR-IOV
 // switch's driver bound the port, on a VLAN or flat segment, to a VF (a whole physical
-// function, direct-physical, is Nova's business alone).
+// function, direct-physical, is Nova's business alone), or the openvswitch driver bound it to
+// a bridge.
 //
 // It is a function of what the port and the network say of themselves and of nothing
 // else. Revision is a hash of the rest of the attachment: it stays while only the port's
 // status, name or the like change.
 func AttachmentOf(p *model.Port, n *model.Network) (*model.Attachment, bool) {
 	b := &p.Binding
-	if n == nil || n.ID != p.NetworkID || !b.Bound() || b.VIFType == model.VIFHostdevPhysical ||
-		(b.Driver != ml2.DriverSRIOV && b.Driver != ml2.DriverMlnx) {
+	kind, ok := attachmentKind(b)
+	bridge, _ := b.VIFDetails["bridge_name"].(string)
+	if kind == model.AttachOVS && bridge == "" {
+		return nil, false
+	}
+	if n == nil || n.ID != p.NetworkID || !ok {
 		return nil, false
 	}
 	i := slices.IndexFunc(n.Segments, func(s model.Segment) bool { return s.ID == b.SegmentID })
@@ -41,13 +46,16 @@ func AttachmentOf(p *model.Port, n *model.Network) (*model.Attachment, bool) {
 		profile = ml2.Profile{}
 	}
 	a := &model.Attachment{
-		PortID: p.ID, NetworkID: p.NetworkID, ProjectID: p.ProjectID,
+		Kind: kind, PortID: p.ID, NetworkID: p.NetworkID, ProjectID: p.ProjectID,
 		Device: p.DeviceID, Owner: p.DeviceOwner,
 		VnicType: ml2.EffectiveVnicType(b), PCISlot: profile.PCISlot,
 		PhysicalNetwork: segment.PhysicalNetwork,
 		MAC:             model.CanonicalMAC(p.MAC), MTU: n.MTU,
 		SpoofCheck: p.PortSecurity, Trust: profile.Trusted, LinkState: linkState(p),
 		MinTxRate: profile.MinTxRate, MaxTxRate: profile.MaxTxRate, NUMANode: profile.NUMANode,
+	}
+	if kind == model.AttachOVS {
+		a.Bridge = bridge
 	}
 	if segment.NetworkType == model.TypeVLAN {
 		a.VLAN = segment.SegmentationID
@@ -61,6 +69,19 @@ func AttachmentOf(p *model.Port, n *model.Network) (*model.Attachment, bool) {
 	}
 	a.Revision = contentRevision(a)
 	return a, true
+}
+
+// attachmentKind is which switch of its host carries a port; ok is false for none.
+func attachmentKind(b *model.Binding) (kind string, ok bool) {
+	switch {
+	case !b.Bound():
+		return "", false
+	case b.Driver == ml2.DriverOpenVSwitch:
+		return model.AttachOVS, b.VIFType == model.VIFOVS
+	case b.Driver == ml2.DriverSRIOV || b.Driver == ml2.DriverMlnx:
+		return model.AttachVF, b.VIFType != model.VIFHostdevPhysical
+	}
+	return "", false
 }
 
 func linkState(p *model.Port) model.LinkState {

@@ -19,6 +19,9 @@ const (
 	claimAgent       = "agent"
 	claimDefaultPool = "default-pool"
 	claimDefaultNet  = "default-net"
+	claimWayOut      = "external"     // <external network>/<router or floating IP>
+	claimFixed       = "floating"     // <port>/<fixed IP>/<external network>: its floating IP
+	claimVia         = "floating-via" // <router>/<subnet>/<floating IP>
 )
 
 const defaultGroupName = "default"
@@ -35,6 +38,7 @@ type attempt struct {
 	key     []byte              // scratch
 	groups  map[string]string   // project -> its default group made in this run
 	subnets []*model.Subnet     // made in this run
+	ports   []*model.Port       // of routers, made in this run
 }
 
 type claimKey struct{ kind, key string }

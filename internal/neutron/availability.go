@@ -70,16 +70,26 @@ func (s *Service) availability(snap store.Snapshot, n *model.Network, ipVersion 
 // Zone is one availability zone.
 type Zone struct {
 	Name     string
-	Resource string // "network"
+	Resource string // "network" | "router"
 	State    string // "available" | "unavailable"
 }
 
-// AvailabilityZones are the zones of the agents that serve networks, by name. A zone is
-// available while one of its agents is administratively up.
+// What agents of zones serve.
+const (
+	zoneOfNetworks = "network"
+	zoneOfRouters  = "router"
+)
+
+// AvailabilityZones are the zones of the agents that serve networks and routers, by what
+// they serve and name. A zone is available while one of its agents is administratively up.
 func (s *Service) AvailabilityZones(snap store.Snapshot) []Zone {
+	return slices.Concat(s.zones(snap, zoneOfNetworks, model.AgentDHCP), s.zones(snap, zoneOfRouters, model.AgentL3))
+}
+
+func (s *Service) zones(snap store.Snapshot, resource, agentType string) []Zone {
 	state := make(map[string]string)
 	for a := range s.t.Agents.All(snap) {
-		if a.Type != model.AgentDHCP {
+		if a.Type != agentType {
 			continue
 		}
 		zone := s.zoneOf(a)
@@ -91,7 +101,7 @@ func (s *Service) AvailabilityZones(snap store.Snapshot) []Zone {
 	}
 	zones := make([]Zone, 0, len(state))
 	for _, name := range slices.SortedFunc(maps.Keys(state), strings.Compare) {
-		zones = append(zones, Zone{Name: name, Resource: "network", State: state[name]})
+		zones = append(zones, Zone{Name: name, Resource: resource, State: state[name]})
 	}
 	return zones
 }
@@ -119,13 +129,23 @@ func (s *Service) NetworkZones(snap store.Snapshot, networkID string) []string {
 	return zones
 }
 
-func (s *Service) checkZoneHints(a *attempt, hints []string) error {
+// RouterZones are the zones of the agent that carries a router (availability_zones).
+func (s *Service) RouterZones(snap store.Snapshot, routerID string) []string {
+	if b, ok := s.t.RouterBindings.Get(snap, routerID); ok {
+		if a, known := s.t.Agents.Get(snap, b.AgentID); known {
+			return []string{s.zoneOf(a)}
+		}
+	}
+	return nil
+}
+
+func (s *Service) checkZoneHints(a *attempt, hints []string, resource string) error {
 	if len(hints) == 0 {
 		return nil
 	}
 	zones := s.AvailabilityZones(a.snap)
 	for _, hint := range hints {
-		if !slices.ContainsFunc(zones, func(z Zone) bool { return z.Name == hint }) {
+		if !slices.ContainsFunc(zones, func(z Zone) bool { return z.Name == hint && z.Resource == resource }) {
 			return fault.AvailabilityZoneNotFound(hint)
 		}
 	}

@@ -78,6 +78,8 @@ func (r *rig) eventually(what string, ok func() bool) {
 		_, liveness := r.tab.Liveness.WatchAll(snap)
 		_, ports := r.tab.Ports.WatchAll(snap)
 		_, bindings := r.tab.DHCPBindings.WatchAll(snap)
+		_, routers := r.tab.RouterBindings.WatchAll(snap)
+		_, floating := r.tab.FloatingIPs.WatchAll(snap)
 		if ok() {
 			return
 		}
@@ -85,6 +87,8 @@ func (r *rig) eventually(what string, ok func() bool) {
 		case <-liveness:
 		case <-ports:
 		case <-bindings:
+		case <-routers:
+		case <-floating:
 		case <-deadline:
 			r.t.Fatal("not in time: " + what)
 		}

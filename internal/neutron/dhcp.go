@@ -2,10 +2,12 @@ package neutron
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 
+	"neutrino/internal/ml2"
 	"neutrino/internal/model"
 	"neutrino/internal/store"
 )
@@ -58,11 +60,29 @@ func (s *Service) fillHosts(d *model.DHCPNetwork, ports func(func(*model.Port) b
 		if len(addresses) == 0 {
 			continue
 		}
-		d.Hosts = append(d.Hosts, model.DHCPHost{
-			PortID: p.ID, MAC: model.CanonicalMAC(p.MAC), Addresses: addresses,
-			HostName: hostName(addresses[0].IP), Options: p.ExtraDHCPOpts,
-		})
+		if p.DeviceOwner == model.OwnerRouterInterface {
+			for _, a := range addresses {
+				d.RoutedSubnets = append(d.RoutedSubnets, a.SubnetID)
+			}
+		}
+		h := instanceOf(p, addresses)
+		h.Options = p.ExtraDHCPOpts
+		d.Hosts = append(d.Hosts, h)
 	}
+	slices.Sort(d.RoutedSubnets)
+	d.RoutedSubnets = slices.Compact(d.RoutedSubnets)
+}
+
+// instanceOf is what a host is told of a port that may be an instance's, without DHCP
+// options. There is at least one address.
+func instanceOf(p *model.Port, addresses []model.FixedIP) model.DHCPHost {
+	h := model.DHCPHost{
+		PortID: p.ID, MAC: model.CanonicalMAC(p.MAC), Addresses: addresses, HostName: hostName(addresses[0].IP),
+		Device: p.DeviceID, ProjectID: p.ProjectID,
+	}
+	// What is in the row was accepted when it was written; nothing better can be done here.
+	h.Instance, _ = ml2.ReadInstance(p.Binding.Profile)
+	return h
 }
 
 func onSubnets(fixed []model.FixedIP, subnets []*model.Subnet) []model.FixedIP {

@@ -41,7 +41,7 @@ func (s *Service) createNetwork(a *attempt, d Draft[model.Network], id string) (
 	n := d.Value.Clone()
 	s.stamp(&n.Meta)
 	n.ID, n.Status = id, model.StatusActive
-	if err := s.checkZoneHints(a, n.AvailabilityZoneHints); err != nil {
+	if err := s.checkZoneHints(a, n.AvailabilityZoneHints, zoneOfNetworks); err != nil {
 		return nil, err
 	}
 	segments, err := s.chooseSegments(a, d, n)
@@ -185,6 +185,9 @@ func (s *Service) UpdateNetwork(ctx context.Context, who model.Actor, id string,
 }
 
 func (s *Service) changeNetwork(a *attempt, old, n *model.Network, given map[string]bool) error {
+	if old.External && !n.External && !a.NoneUnder(claimWayOut, n.ID+"/") {
+		return fault.ExternalNetworkInUse(n.ID)
+	}
 	if err := s.changeSegments(a, old, n, given); err != nil {
 		return err
 	}

@@ -48,6 +48,9 @@ func (s *Service) createPort(a *attempt, who model.Actor, d Draft[model.Port], i
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkOwner(a, p); err != nil {
+		return nil, err
+	}
 	s.stamp(&p.Meta)
 	p.ID, p.Status = id, model.StatusDown
 	p.Journey = model.Journey{Created: s.moment()}
@@ -169,6 +172,7 @@ func (s *Service) moveAddresses(a *attempt, old, p *model.Port) error {
 	}
 	for f := range had {
 		a.drop(claimIP, ipKey(f), p.ID)
+		s.freeFixed(a, p.ID, f)
 	}
 	p.IPAllocation = ipAllocation(p.FixedIPs)
 	return s.takeAddresses(a, p, added)
@@ -184,7 +188,11 @@ func (s *Service) DeletePort(ctx context.Context, who model.Actor, id string, if
 		if err := checkMatch(ifMatch, p.Revision); err != nil {
 			return err
 		}
-		s.removePort(s.begin(tx), id)
+		a := s.begin(tx)
+		if s.isService(a, p) {
+			return fault.ServicePortInUse(id, p.DeviceOwner)
+		}
+		s.removePort(a, id)
 		return nil
 	})
 }
@@ -198,6 +206,7 @@ func (s *Service) removePort(a *attempt, id string) {
 	a.drop(claimMAC, macKey(p.NetworkID, p.MAC), id)
 	for _, f := range p.FixedIPs {
 		a.drop(claimIP, ipKey(f), id)
+		s.freeFixed(a, id, f)
 	}
 	for _, g := range p.SecurityGroups {
 		a.drop(claimGroup, groupKey(g, id), id)

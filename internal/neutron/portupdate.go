@@ -46,6 +46,9 @@ func (s *Service) changePort(a *attempt, who model.Actor, old, p *model.Port, c 
 	given := c.Given
 	// What a client cannot write comes from the row, whatever Apply did.
 	p.ID, p.NetworkID, p.Status, p.IPAllocation = old.ID, old.NetworkID, old.Status, old.IPAllocation
+	if err := s.checkService(a, old, p, given); err != nil {
+		return err
+	}
 	if given["extra_dhcp_opts"] {
 		p.ExtraDHCPOpts = mergeOptions(old.ExtraDHCPOpts, optionChanges(c.Extra, p.ExtraDHCPOpts))
 	}

@@ -19,13 +19,15 @@ const (
 	quotaPool    = "subnetpool"
 	quotaGroup   = "security_group"
 	quotaRule    = "security_group_rule"
+	quotaRouter  = "router"
+	quotaFIP     = "floatingip"
 )
 
 // defaultQuotas are Neutron's. Limits may be kept for what neutrino does not have (yet);
 // nothing of it is ever in use.
 var defaultQuotas = map[string]int{
 	quotaNetwork: 100, quotaSubnet: 100, quotaPort: 500, quotaPool: -1, quotaGroup: 10, quotaRule: 100,
-	"router": 10, "floatingip": 50, "rbac_policy": 10, "trunk": -1,
+	quotaRouter: 10, quotaFIP: 50, "rbac_policy": 10, "trunk": -1,
 }
 
 // QuotaResources are the names that a quota may have, sorted.
@@ -130,6 +132,10 @@ func (s *Service) inUse(snap store.Snapshot, project, resource string, limit int
 		return countBy(snap, s.t.SecurityGroups, project, limit)
 	case quotaRule:
 		return countBy(snap, s.t.SecurityGroupRules, project, limit)
+	case quotaRouter:
+		return countBy(snap, s.t.Routers, project, limit)
+	case quotaFIP:
+		return countBy(snap, s.t.FloatingIPs, project, limit)
 	}
 	return 0
 }
@@ -159,6 +165,10 @@ func (s *Service) exists(snap store.Snapshot, resource, id string) bool {
 		_, ok = s.t.SecurityGroups.Get(snap, id)
 	case quotaRule:
 		_, ok = s.t.SecurityGroupRules.Get(snap, id)
+	case quotaRouter:
+		_, ok = s.t.Routers.Get(snap, id)
+	case quotaFIP:
+		_, ok = s.t.FloatingIPs.Get(snap, id)
 	}
 	return ok
 }

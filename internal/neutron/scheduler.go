@@ -24,12 +24,20 @@ const (
 // port for each, until ctx ends (which is no error). Any number of controllers may run it:
 // whoever comes first does the work, and the others find it done.
 func (s *Service) RunScheduler(ctx context.Context) error {
+	return s.keepScheduled(ctx, s.watchSchedule, s.schedule)
+}
+
+// keepScheduled runs a pass over the view whenever what it rests on has changed, and again
+// after a while where one failed, until ctx ends.
+func (s *Service) keepScheduled(ctx context.Context, watch func(store.Snapshot) (wake, agents <-chan struct{}),
+	pass func(context.Context, store.Snapshot) (failed bool),
+) error {
 	retry := scheduleRetryMin
 	var agents map[string]bool
 	for {
 		snap := s.db.Snapshot()
-		wake, agentsChanged := s.watchSchedule(snap)
-		failed := s.schedule(ctx, snap)
+		wake, agentsChanged := watch(snap)
+		failed := pass(ctx, snap)
 		agents = s.agentStates(snap)
 		var again <-chan time.Time
 		if failed {

@@ -22,9 +22,11 @@ type Options struct {
 	DefaultQuotas     map[string]int // over Neutron's defaults; -1 = no limit
 	AgentDownTime     time.Duration  // 75 s; heartbeats are written at a third of it
 	Clock             func() time.Time
-	MaxDNSNameservers int // 5
-	MaxHostRoutes     int // 20
-	MaxAddressPairs   int // 10
+	MaxDNSNameservers int  // 5
+	MaxHostRoutes     int  // 20
+	MaxAddressPairs   int  // 10
+	MaxRoutes         int  // of a router: 30
+	NoSNAT            bool // where a request does not say: SNAT
 
 	DHCPAgentsPerNetwork int    // 1
 	DNSDomain            string // "openstacklocal."
@@ -78,6 +80,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxDNSNameservers, 5)
 	set(&o.MaxHostRoutes, 20)
 	set(&o.MaxAddressPairs, 10)
+	set(&o.MaxRoutes, 30)
 	set(&o.DHCPAgentsPerNetwork, 1)
 	set(&o.DNSDomain, "openstacklocal.")
 	set(&o.AvailabilityZone, "nova")

@@ -1,8 +1,11 @@
 package neutron
 
 import (
+	"net/url"
+
 	"neutrino/internal/model"
 	"neutrino/internal/store"
+	"neutrino/internal/trunk"
 )
 
 // Layout changes whenever something that ports of the network rest on does: it comes and
@@ -28,6 +31,12 @@ type Tables struct {
 	Agents             *store.Table[model.Agent]
 	Liveness           *store.Table[model.Liveness]
 	DHCPBindings       *store.Table[model.DHCPBinding]
+	Routers            *store.Table[model.Router]
+	FloatingIPs        *store.Table[model.FloatingIP]
+	RouterBindings     *store.Table[model.RouterBinding]
+	Probes             *store.Table[trunk.Run] // verifications of the trunk
+	ProbeResults       *store.Table[ProbeResult]
+	ProbeTurns         *store.Table[ProbeTurn]
 }
 
 // Names of indexes, as By and WatchBy want them.
@@ -46,6 +55,9 @@ const (
 	ByRemoteAddressGroup = "remote_address_group"
 	ByAgent              = "agent"
 	ByShared             = "shared"
+	ByPort               = "port"
+	ByRouter             = "router"
+	ByRun                = "run"
 )
 
 // NewTables returns the tables with their indexes; each set belongs to one store.DB.
@@ -86,6 +98,20 @@ func NewTables() *Tables {
 		Liveness: store.NewTable("liveness", func(l *model.Liveness) string { return l.AgentID }),
 		DHCPBindings: store.NewTable("dhcp_bindings", func(b *model.DHCPBinding) string { return b.NetworkID },
 			store.Index[model.DHCPBinding]{Name: ByAgent, Keys: func(b *model.DHCPBinding) []string { return b.AgentIDs }}),
+		Routers: store.NewTable("routers", id[model.Router],
+			store.Index[model.Router]{Name: ByProject, Keys: project[model.Router]},
+			store.Index[model.Router]{Name: ByNetwork, Keys: gatewayNetwork}),
+		FloatingIPs: store.NewTable("floating_ips", id[model.FloatingIP],
+			store.Index[model.FloatingIP]{Name: ByProject, Keys: project[model.FloatingIP]},
+			store.Index[model.FloatingIP]{Name: ByNetwork, Keys: func(f *model.FloatingIP) []string { return some(f.FloatingNetworkID) }},
+			store.Index[model.FloatingIP]{Name: ByPort, Keys: func(f *model.FloatingIP) []string { return some(f.PortID) }},
+			store.Index[model.FloatingIP]{Name: ByRouter, Keys: func(f *model.FloatingIP) []string { return some(f.RouterID) }}),
+		RouterBindings: store.NewTable("router_bindings", func(b *model.RouterBinding) string { return b.RouterID },
+			store.Index[model.RouterBinding]{Name: ByAgent, Keys: func(b *model.RouterBinding) []string { return some(b.AgentID) }}),
+		Probes: store.NewTable("probes", func(r *trunk.Run) string { return r.ID.String() }),
+		ProbeResults: store.NewTable("probe_results", func(r *ProbeResult) string { return r.RunID + "." + r.Host },
+			store.Index[ProbeResult]{Name: ByRun, Keys: func(r *ProbeResult) []string { return some(r.RunID) }}),
+		ProbeTurns: store.NewTable("probe_turns", func(t *ProbeTurn) string { return url.PathEscape(t.PhysicalNetwork) }),
 	}
 }
 
@@ -94,6 +120,8 @@ func (t *Tables) All() []store.AnyTable {
 	return []store.AnyTable{
 		t.Networks, t.Layouts, t.Subnets, t.Ports, t.SubnetPools, t.SecurityGroups,
 		t.SecurityGroupRules, t.AddressGroups, t.Quotas, t.Agents, t.Liveness, t.DHCPBindings,
+		t.Routers, t.FloatingIPs, t.RouterBindings,
+		t.Probes, t.ProbeResults, t.ProbeTurns,
 	}
 }
 
@@ -123,6 +151,13 @@ func sharedNetwork(n *model.Network) []string {
 		keys = append(keys, "external")
 	}
 	return keys
+}
+
+func gatewayNetwork(r *model.Router) []string {
+	if r.Gateway == nil {
+		return nil
+	}
+	return some(r.Gateway.NetworkID)
 }
 
 func portSubnets(p *model.Port) []string {

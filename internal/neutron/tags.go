@@ -25,6 +25,10 @@ func (s *Service) SetTags(ctx context.Context, who model.Actor, kind, id string,
 		return setTags(ctx, s, s.t.SubnetPools, kind, id, edit, (*model.SubnetPool).Clone)
 	case "security_groups":
 		return setTags(ctx, s, s.t.SecurityGroups, kind, id, edit, (*model.SecurityGroup).Clone)
+	case "routers":
+		return setTags(ctx, s, s.t.Routers, kind, id, edit, (*model.Router).Clone)
+	case "floatingips":
+		return setTags(ctx, s, s.t.FloatingIPs, kind, id, edit, (*model.FloatingIP).Clone)
 	case "security_group_rules":
 		return setTags(ctx, s, s.t.SecurityGroupRules, kind, id, edit, (*model.SecurityGroupRule).Clone)
 	}

@@ -29,10 +29,23 @@ type Devices interface {
 	MoveIn(ctx context.Context, v VIF) error
 	// MoveOut brings it back, wherever it went, also after the namespace has died.
 	MoveOut(ctx context.Context, v VIF) error
-	// In reports whether the netdev is in the target's namespace.
+	// In reports whether the netdev is in the target's namespace, as it is to be there.
 	In(v VIF) (bool, error)
+	// HasSpace reports whether the target's namespace is there.
+	HasSpace(v VIF) (bool, error)
 	// User says in words who uses the VF; "" = nobody.
 	User(ctx context.Context, slot string) (string, error)
+}
+
+// Bridges is what the engine asks of Open vSwitch. Every call may be repeated.
+type Bridges interface {
+	// Add makes the VIF's interface in its bridge, with the port's VLAN, and waits for the
+	// netdev in the host's namespace.
+	Add(ctx context.Context, v VIF) error
+	// Remove takes it away, and waits until the netdev has gone from the host's namespace.
+	Remove(ctx context.Context, v VIF) error
+	// Interface is the name of the interface of a port.
+	Interface(portID string) string
 }
 
 // Domains is what the engine asks of libvirt.

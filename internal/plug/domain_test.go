@@ -66,6 +66,8 @@ func (f *fakeDevices) Restore(context.Context, VIF) error { f.did("down"); retur
 func (f *fakeDevices) MoveIn(context.Context, VIF) error  { return errors.New("not asked for") }
 func (f *fakeDevices) MoveOut(context.Context, VIF) error { return errors.New("not asked for") }
 func (f *fakeDevices) In(VIF) (bool, error)               { return false, nil }
+func (f *fakeDevices) HasSpace(VIF) (bool, error)         { return false, errors.New("not asked for") }
+
 func (f *fakeDevices) User(context.Context, string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

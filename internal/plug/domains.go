@@ -45,6 +45,12 @@ func InterfaceXML(v VIF) (string, error) { return interfaceOf(v).XML() }
 // carries already; libvirt sets them again to the same.
 func interfaceOf(v VIF) libvirt.Interface {
 	i := libvirt.Interface{Kind: libvirt.Hostdev, Alias: libvirt.AliasOf(v.PortID), MAC: v.MAC, VLAN: v.VLAN, PCISlot: v.PCISlot}
+	if v.Bridge != "" {
+		return libvirt.Interface{
+			Kind: libvirt.Bridge, Alias: libvirt.AliasOf(v.PortID), MAC: v.MAC, VLAN: v.VLAN, MTU: v.MTU,
+			Bridge: v.Bridge, PortID: v.PortID, Netdev: v.Netdev,
+		}
+	}
 	if v.Kind == Macvtap {
 		i.Kind, i.Netdev = libvirt.Macvtap, v.Netdev
 	}

@@ -17,6 +17,7 @@ import (
 
 	"neutrino/internal/agent"
 	"neutrino/internal/journal"
+	"neutrino/internal/model"
 )
 
 const (
@@ -30,6 +31,7 @@ type Engine struct {
 	ports   agent.Ports
 	dev     Devices
 	doms    Domains // nil = no libvirt on this host
+	bridges Bridges // nil = no Open vSwitch on this host
 	work    worker
 	journal *journal.Journal
 	log     *slog.Logger
@@ -48,6 +50,7 @@ type Engine struct {
 type Options struct {
 	Devices Devices
 	Domains Domains // nil = no libvirt on this host
+	Bridges Bridges // nil = no Open vSwitch on this host
 	Log     *slog.Logger
 	Journal []journal.Option
 }
@@ -64,7 +67,7 @@ func New(db *bbolt.DB, ports agent.Ports, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		ports: ports, dev: o.Devices, doms: o.Domains, work: worker{o.Devices, o.Domains}, journal: j, log: o.Log,
+		ports: ports, dev: o.Devices, doms: o.Domains, bridges: o.Bridges, work: worker{o.Devices, o.Domains, o.Bridges}, journal: j, log: o.Log,
 		changed: make(chan struct{}, 1), release: make(chan []string, 1), poke: make(chan struct{}, 1),
 		vifs: vifs, pending: map[string]VIF{}, stuck: map[string]string{},
 	}
@@ -95,10 +98,10 @@ func decode(in journal.Intent) (VIF, error) {
 func (e *Engine) publish() {
 	view := make(map[string]agent.Plugged, len(e.vifs)+len(e.pending))
 	for _, v := range e.vifs {
-		view[v.PCISlot] = agent.Plugged{PortID: v.PortID, Generation: v.Generation, By: v.Target.String()}
+		view[v.PCISlot] = agent.Plugged{Bridge: v.Bridge != "", PortID: v.PortID, Generation: v.Generation, By: v.Target.String()}
 	}
 	for slot, v := range e.pending {
-		view[slot] = agent.Plugged{PortID: v.PortID, Generation: v.Generation, By: v.Target.String()}
+		view[slot] = agent.Plugged{Bridge: v.Bridge != "", PortID: v.PortID, Generation: v.Generation, By: v.Target.String()}
 	}
 	if maps.Equal(view, e.view) {
 		return
@@ -170,7 +173,8 @@ func (e *Engine) ready(ctx context.Context, portID string) (agent.PortState, err
 	for {
 		next := e.ports.Next()
 		s, ok := e.ports.Port(portID)
-		if ok && s.Up && s.Assigned {
+		// A port of a bridge is up once it is plugged, not before.
+		if ok && s.Assigned && (s.Up || s.Attachment.Kind == model.AttachOVS) {
 			return s, nil
 		}
 		select {
@@ -206,6 +210,14 @@ func (e *Engine) prepare(ctx context.Context, s agent.PortState, t Target) (v VI
 			return old, true, nil
 		}
 		return VIF{}, false, fmt.Errorf("plug port %s into %s: %w: into %s; unplug it there first", att.PortID, t, ErrPlugged, old.Target)
+	}
+	if att.Kind == model.AttachOVS {
+		if e.bridges == nil {
+			return VIF{}, false, fmt.Errorf("plug port %s: %w: this agent has no Open vSwitch: set [ovs] bridge_mappings", att.PortID, ErrRefused)
+		}
+		v.Bridge, v.Netdev = att.Bridge, e.bridges.Interface(att.PortID)
+		v.PCISlot = v.Netdev
+		return v, false, nil
 	}
 	if !e.dev.HasPCI(v.PCISlot) {
 		if v.Kind != Netns {

@@ -120,6 +120,9 @@ func (h *HostDevices) MoveIn(ctx context.Context, v VIF) error {
 		return err
 	}
 	name := v.Netdev
+	if v.Bridge != "" {
+		return h.moveIn(v, passing(v))
+	}
 	if _, here := h.Sys.Netdev(v.PCISlot, h.port(v)); here {
 		var err error
 		if name, err = h.Netdev(ctx, v); err != nil {
@@ -134,6 +137,9 @@ func (h *HostDevices) MoveOut(_ context.Context, v VIF) error { return h.moveOut
 
 // In implements Devices.
 func (h *HostDevices) In(v VIF) (bool, error) { return h.in(v) }
+
+// HasSpace implements Devices.
+func (h *HostDevices) HasSpace(v VIF) (bool, error) { return h.hasSpace(v) }
 
 // User implements Devices.
 func (h *HostDevices) User(_ context.Context, slot string) (string, error) {

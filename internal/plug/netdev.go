@@ -74,6 +74,18 @@ func (netdevs) in(v VIF) (bool, error) {
 	return l != nil && l.Attrs().Name == v.Target.Ifname && l.Attrs().Flags&net.FlagUp != 0, err
 }
 
+// hasSpace reports whether the namespace is there.
+func (netdevs) hasSpace(v VIF) (bool, error) {
+	ns, err := netspace.Open(v.Target.Netns)
+	if errors.Is(err, netspace.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, ns.Close()
+}
+
 // moveIn brings the netdev called name into the namespace. Half moved, it goes on.
 func (netdevs) moveIn(v VIF, name string) error {
 	nl, ns, done, err := handle(v.Target.Netns)

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.etcd.io/bbolt"
 
+	"neutrino/internal/agent"
 	"neutrino/internal/journal"
 	"neutrino/internal/netspace"
 	"neutrino/internal/pci"
@@ -171,11 +172,12 @@ func TestRestartKeepsWhatIsPlugged(t *testing.T) {
 	}
 }
 
-// runChild plugs or unplugs and is killed at a point of the journal: "file ns verb point".
+// runChild plugs or unplugs and is killed at a point of the journal: "file ns verb point", and
+// the database of an Open vSwitch when it is about a port of a bridge.
 func runChild(arg string) error {
-	var file, ns, verb string
+	var file, ns, verb, database string
 	var point int
-	if _, err := fmt.Sscan(arg, &file, &ns, &verb, &point); err != nil {
+	if n, err := fmt.Sscan(arg, &file, &ns, &verb, &point, &database); n < 4 {
 		return err
 	}
 	db, err := bbolt.Open(file, 0o600, nil)
@@ -193,21 +195,41 @@ func runChild(arg string) error {
 		n++
 	})}
 	o.Log = nil
-	p := newPorts()
-	p.set(softPort("port-a", 0, 1))
+	p, port := newPorts(), softPort("port-a", 0, 1)
+	if database != "" {
+		if o.Bridges, err = childSwitch(database); err != nil {
+			return err
+		}
+		port = agent.PortState{Attachment: attachment(portX), Assigned: true, VF: agent.VF{PF: bridgeName, Index: -1}}
+	}
+	p.set(port)
 	e, err := New(db, p, withLog(o))
 	if err != nil {
 		return err
 	}
 	if verb == "plug" {
-		_, err = e.Plug(context.Background(), "port-a", Target{Netns: ns})
+		_, err = e.Plug(context.Background(), port.Attachment.PortID, Target{Netns: ns})
 	} else {
-		err = e.Unplug(context.Background(), "port-a", 1)
+		err = e.Unplug(context.Background(), port.Attachment.PortID, port.VF.Generation)
 	}
 	if err == nil {
 		fmt.Println("survived")
 	}
 	return err
+}
+
+// childSwitch waits for the database, as an agent that says a port is ready has done.
+func childSwitch(database string) (Bridges, error) {
+	sw, err := openSwitch(database)
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(time.Minute); !sw.There()[bridgeName]; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return nil, errors.New("no bridge within a minute")
+		}
+	}
+	return OpenVSwitch{sw}, nil
 }
 
 // Killed with kill -9 at every step of plug and unplug, the next start ends with the

@@ -38,7 +38,7 @@ func (e *Engine) Release(slots []string) {
 // and retries what is stuck, until ctx ends. It returns when nothing of it runs any
 // more.
 func (e *Engine) Run(ctx context.Context) {
-	r := runner{e: e, ctx: ctx, wanted: map[string]bool{}, running: map[string]bool{}, ended: make(chan outcome)}
+	r := runner{e: e, ctx: ctx, wanted: map[string]bool{}, running: map[string]bool{}, ended: make(chan outcome), ports: e.ports.Next(), homes: true, fails: map[string]int{}}
 	r.retry = time.NewTimer(0)
 	defer r.retry.Stop()
 	for ctx.Err() == nil {
@@ -58,35 +58,39 @@ type runner struct {
 	running map[string]bool
 	ended   chan outcome
 	retry   *time.Timer
-	fails   int
-	domains chan struct{} // capacity 1: domains may have changed; nil = not watched yet
-	look    bool          // domains changed while they were looked at
+	fails   map[string]int  // per name, in a row
+	domains chan struct{}   // capacity 1: domains may have changed; nil = not watched yet
+	look    bool            // domains changed while they were looked at
+	ports   <-chan struct{} // closed when ports have changed
+	homes   bool            // ports changed, or the last look failed
 }
 
 // outcome of one piece of work: what is to be unplugged because of it.
 type outcome struct {
 	name  string
 	slots []string
+	again bool // it is to be tried again
 }
 
 // Names of pieces of work that are not an unplug; a PCI slot is never one of them.
 const (
 	domainWork  = "domains"
 	recoverWork = "recover"
+	homeWork    = "homeless"
 	watchWork   = "watch"
 )
 
 func (r *runner) turn() {
 	if r.domains == nil && r.e.doms != nil && r.e.hasDomains() {
 		r.domains = make(chan struct{}, 1)
-		r.start(watchWork, func() []string {
+		r.start(watchWork, func() outcome {
 			r.e.doms.Watch(r.ctx, func() {
 				select {
 				case r.domains <- struct{}{}:
 				default:
 				}
 			})
-			return nil
+			return outcome{}
 		})
 	}
 	select {
@@ -96,15 +100,21 @@ func (r *runner) turn() {
 		r.want(slots)
 	case <-r.domains:
 		r.look = true
+	case <-r.ports:
+		r.ports, r.homes = r.e.ports.Next(), true
 	case <-r.e.poke:
 		r.retry.Reset(firstRetry)
 	case <-r.retry.C:
-		r.start(recoverWork, func() []string { r.e.recover(r.ctx); return nil })
+		r.start(recoverWork, func() outcome { r.e.recover(r.ctx); return outcome{again: r.e.hangs()} })
+		r.homes = true
 	case o := <-r.ended:
 		r.end(o)
 	}
-	if r.look && r.start(domainWork, func() []string { return r.e.orphans(r.ctx) }) {
+	if r.look && r.start(domainWork, func() outcome { return outcome{slots: r.e.orphans(r.ctx)} }) {
 		r.look = false
+	}
+	if r.homes && r.start(homeWork, func() outcome { return r.e.homeless(r.ctx) }) {
+		r.homes = false
 	}
 	r.unplug()
 }
@@ -116,34 +126,35 @@ func (r *runner) want(slots []string) {
 }
 
 // start runs f beside, unless something of that name runs already.
-func (r *runner) start(name string, f func() []string) bool {
+func (r *runner) start(name string, f func() outcome) bool {
 	if r.running[name] {
 		return false
 	}
 	r.running[name] = true
-	go func() { r.ended <- outcome{name, f()} }() // Run waits for it
+	go func() { // Run waits for it
+		o := f()
+		o.name = name
+		r.ended <- o
+	}()
 	return true
 }
 
 func (r *runner) end(o outcome) {
 	delete(r.running, o.name)
 	r.want(o.slots)
-	if o.name != recoverWork {
+	if !o.again {
+		delete(r.fails, o.name)
 		return
 	}
-	if !r.e.hangs() {
-		r.fails = 0
-		return
-	}
-	r.fails++
-	r.retry.Reset(min(firstRetry<<min(r.fails, 10), lastRetry))
+	r.fails[o.name]++
+	r.retry.Reset(min(firstRetry<<min(r.fails[o.name], 10), lastRetry))
 }
 
 // unplug starts what is wanted and not under way.
 func (r *runner) unplug() {
 	r.e.forgetDone(r.wanted)
 	for slot := range r.wanted {
-		if r.start(slot, func() []string { r.e.giveUp(r.ctx, slot); return nil }) {
+		if r.start(slot, func() outcome { r.e.giveUp(r.ctx, slot); return outcome{} }) {
 			delete(r.wanted, slot)
 		}
 	}

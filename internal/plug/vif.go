@@ -32,7 +32,8 @@ type Kind string
 const (
 	Hostdev Kind = "hostdev" // VFIO passthrough of the PCI function
 	Macvtap Kind = "macvtap" // the VF's netdev under a macvtap of the domain
-	Netns   Kind = "netns"   // the VF's netdev in a network namespace
+	Netns   Kind = "netns"   // the VF's netdev, or an interface of a bridge, in a network namespace
+	Tap     Kind = "tap"     // an interface of an Open vSwitch bridge, which the hypervisor makes
 )
 
 // Target is where a port is to be plugged. Exactly one of Domain, Netns and External.
@@ -88,7 +89,8 @@ type VIF struct {
 	NetworkID  string    `json:"network_id"`
 	PF         string    `json:"pf"`
 	Index      int       `json:"index"`
-	PCISlot    string    `json:"pci_slot"`
+	PCISlot    string    `json:"pci_slot"` // of a port of a bridge: the name of its interface
+	Bridge     string    `json:"bridge,omitempty"`
 	Generation uint64    `json:"generation"`
 	Kind       Kind      `json:"kind"`
 	Target     Target    `json:"target"`
@@ -106,6 +108,8 @@ func kindOf(att *model.Attachment, t Target) Kind {
 	switch {
 	case t.Netns != "":
 		return Netns
+	case att.Kind == model.AttachOVS:
+		return Tap
 	case att.VnicType == model.VnicMacvtap:
 		return Macvtap
 	default:

@@ -15,17 +15,21 @@ const vfioPCI = pci.VFIODriver
 type worker struct {
 	dev  Devices
 	doms Domains
+	br   Bridges
 }
 
 // plug is the work that leads from a VF of the host's to a VIF.
 func (w worker) plug(v VIF) journal.Work {
 	var out journal.Work
-	switch v.Kind {
-	case Hostdev:
+	switch {
+	case v.Bridge != "" && v.Kind == Netns:
+		out.Steps = append(out.Steps, w.addInterface(v), w.moveIn(v))
+	case v.Bridge != "": // the hypervisor makes the interface
+	case v.Kind == Hostdev:
 		out.Steps = append(out.Steps, w.passOn(v), w.reset(v))
-	case Macvtap:
+	case v.Kind == Macvtap:
 		out.Steps = append(out.Steps, w.netdevDriver(v), w.setUp(v))
-	case Netns:
+	case v.Kind == Netns:
 		out.Steps = append(out.Steps, w.netdevDriver(v), w.moveIn(v))
 	}
 	if v.Target.Domain != "" {
@@ -45,13 +49,18 @@ func (w worker) unplug(v VIF) journal.Work {
 			Do:       func(ctx context.Context) error { return w.doms.Detach(ctx, v) },
 		})
 	}
-	switch v.Kind {
-	case Netns:
-		out.Steps = append(out.Steps, journal.Step{
-			Describe: fmt.Sprintf("bring %s back from namespace %s as %s", v.Target.Ifname, v.Target.Netns, v.Netdev),
-			Do:       func(ctx context.Context) error { return w.dev.MoveOut(ctx, v) },
-		})
-	case Macvtap:
+	switch {
+	case v.Bridge != "":
+		if v.Kind == Netns {
+			out.Steps = append(out.Steps, journal.Step{
+				Describe: fmt.Sprintf("remove %s from bridge %s", v.Netdev, v.Bridge),
+				Do:       func(ctx context.Context) error { return w.removeInterface(ctx, v) },
+			})
+		}
+		return out
+	case v.Kind == Netns:
+		out.Steps = append(out.Steps, w.moveOut(v))
+	case v.Kind == Macvtap:
 		out.Steps = append(out.Steps, journal.Step{
 			Describe: "set " + v.Netdev + " down",
 			Do:       func(ctx context.Context) error { return w.dev.Restore(ctx, v) },
@@ -65,6 +74,37 @@ func (w worker) unplug(v VIF) journal.Work {
 	}
 	return out
 }
+
+func (w worker) moveOut(v VIF) journal.Step {
+	return journal.Step{
+		Describe: fmt.Sprintf("bring %s back from namespace %s as %s", v.Target.Ifname, v.Target.Netns, v.Netdev),
+		Do:       func(ctx context.Context) error { return w.dev.MoveOut(ctx, v) },
+	}
+}
+
+// addInterface makes the interface of a port of a bridge.
+func (w worker) addInterface(v VIF) journal.Step {
+	return journal.Step{
+		Describe: fmt.Sprintf("make interface %s in bridge %s with VLAN %d", v.Netdev, v.Bridge, v.VLAN),
+		Do: func(ctx context.Context) error {
+			if w.br == nil {
+				return errNoBridges
+			}
+			return w.br.Add(ctx, v)
+		},
+		Undo: func(ctx context.Context) error { return w.removeInterface(ctx, v) },
+	}
+}
+
+func (w worker) removeInterface(ctx context.Context, v VIF) error {
+	if w.br == nil {
+		return errNoBridges
+	}
+	return w.br.Remove(ctx, v)
+}
+
+// errNoBridges: what was plugged into a bridge is to be unplugged by an agent that has none.
+var errNoBridges = errors.New("this agent has no Open vSwitch: set [ovs] bridge_mappings as it was")
 
 // passOn binds the VF to vfio-pci.
 func (w worker) passOn(v VIF) journal.Step {

@@ -17,7 +17,7 @@ func EncodeAttachment(a *model.Attachment) *fabricv1.Attachment {
 		DeviceId: a.Device, DeviceOwner: a.Owner, VnicType: a.VnicType, PciSlot: a.PCISlot,
 		PhysicalNetwork: a.PhysicalNetwork, Vlan: unsigned(a.VLAN), Mac: a.MAC, Mtu: unsigned(a.MTU),
 		SpoofCheck: a.SpoofCheck, LinkState: encodeLinkState(a.LinkState),
-		MinTxRate: unsigned(a.MinTxRate), MaxTxRate: unsigned(a.MaxTxRate),
+		MinTxRate: unsigned(a.MinTxRate), MaxTxRate: unsigned(a.MaxTxRate), Kind: a.Kind, Bridge: a.Bridge,
 	}
 	if a.Trust != nil {
 		t := *a.Trust
@@ -58,7 +58,20 @@ func DecodeAttachment(in *fabricv1.Attachment) (*model.Attachment, error) {
 	if in.GetNumaNode() > maxNUMANode {
 		c.fail("numa_node", "%d is not between 0 and %d", in.GetNumaNode(), maxNUMANode)
 	}
+	switch in.GetKind() {
+	case model.AttachVF:
+		if in.GetBridge() != "" {
+			c.fail("bridge", "%.40q, but a VF carries the port", in.GetBridge())
+		}
+	case model.AttachOVS:
+		if CheckNetdev(in.GetBridge()) != nil {
+			c.fail("bridge", "%.40q is not the name of a bridge", in.GetBridge())
+		}
+	default:
+		c.fail("kind", "%.40q is unknown", in.GetKind())
+	}
 	out := &model.Attachment{
+		Kind: in.GetKind(), Bridge: in.GetBridge(),
 		PortID: in.GetPortId(), Revision: in.GetRevision(), NetworkID: in.GetNetworkId(), ProjectID: in.GetProjectId(),
 		Device: in.GetDeviceId(), Owner: in.GetDeviceOwner(), VnicType: in.GetVnicType(), PCISlot: in.GetPciSlot(),
 		PhysicalNetwork: in.GetPhysicalNetwork(), VLAN: int(in.GetVlan()), MAC: in.GetMac(), MTU: int(in.GetMtu()),

@@ -21,12 +21,18 @@ const (
 	MaxNetworks    = 4096
 	MaxHosts       = 65536 // DHCP hosts of one network
 	MaxReports     = 4096
+	MaxRouters     = 1024
 	MaxRoles       = 8
 	maxAllowed     = 1024
 	maxSubnets     = 256
-	maxPerHost     = 64 // addresses or options of one DHCP host
+	maxInterfaces  = 256  // of one router
+	maxFloating    = 4096 // floating IPs of one router
+	maxPerHost     = 64   // addresses or options of one DHCP host
 	maxText        = 4096
 	maxJSON        = 1 << 18
+	maxUserData    = 64 << 10 // bytes, of one instance
+	maxPublicKeys  = 16
+	maxPublicKey   = 8 << 10 // bytes
 )
 
 var (
@@ -72,6 +78,14 @@ func (c *checks) text(field, s string, limit int) {
 		c.fail(field, "not UTF-8")
 	case strings.ContainsRune(s, 0):
 		c.fail(field, "holds a NUL")
+	}
+}
+
+// line is text that holds no control characters but tabs: it may end up in a header.
+func (c *checks) line(field, s string, limit int) {
+	c.text(field, s, limit)
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		c.fail(field, "holds a control character")
 	}
 }
 

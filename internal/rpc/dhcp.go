@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"net/netip"
+	"slices"
 
 	"neutrino/internal/model"
 	"neutrino/internal/rpc/fabricv1"
@@ -12,7 +13,7 @@ import (
 func EncodeDHCPNetwork(n *model.DHCPNetwork) *fabricv1.DHCPNetwork {
 	out := &fabricv1.DHCPNetwork{
 		NetworkId: n.NetworkID, PortId: n.PortID, Mac: n.MAC, Mtu: unsigned(n.MTU),
-		Addresses: encodeFixedIPs(n.Addresses),
+		Addresses: encodeFixedIPs(n.Addresses), RoutedSubnets: slices.Clone(n.RoutedSubnets),
 	}
 	for _, s := range n.Subnets {
 		out.Subnets = append(out.Subnets, encodeSubnet(s))
@@ -39,6 +40,12 @@ func DecodeDHCPNetwork(in *fabricv1.DHCPNetwork) (*model.DHCPNetwork, error) {
 			out.Subnets = append(out.Subnets, c.subnet(s))
 		}
 	}
+	if c.count("routed_subnets", len(in.GetRoutedSubnets()), maxSubnets) {
+		for _, id := range in.GetRoutedSubnets() {
+			c.id("routed_subnets", id)
+			out.RoutedSubnets = append(out.RoutedSubnets, id)
+		}
+	}
 	if c.count("hosts", len(in.GetHosts()), MaxHosts) {
 		for _, h := range in.GetHosts() {
 			out.Hosts = append(out.Hosts, c.dhcpHost(h))
@@ -58,7 +65,13 @@ func CheckDHCPNetwork(n *model.DHCPNetwork) error {
 
 // EncodeDHCPHost converts to the wire.
 func EncodeDHCPHost(h *model.DHCPHost) *fabricv1.DHCPHost {
-	out := &fabricv1.DHCPHost{PortId: h.PortID, Mac: h.MAC, Addresses: encodeFixedIPs(h.Addresses), HostName: h.HostName}
+	out := &fabricv1.DHCPHost{
+		PortId: h.PortID, Mac: h.MAC, Addresses: encodeFixedIPs(h.Addresses), HostName: h.HostName,
+		DeviceId: h.Device, ProjectId: h.ProjectID,
+	}
+	if i := h.Instance; i != nil {
+		out.Instance = &fabricv1.InstanceData{Hostname: i.HostName, PublicKeys: i.PublicKeys, UserData: i.UserData}
+	}
 	for _, o := range h.Options {
 		out.Options = append(out.Options, &fabricv1.DHCPOption{Name: o.Name, Value: o.Value, IpVersion: unsigned(o.IPVersion)})
 	}
@@ -79,13 +92,34 @@ func (c *checks) dhcpHost(in *fabricv1.DHCPHost) model.DHCPHost {
 	out := model.DHCPHost{
 		PortID: in.GetPortId(), MAC: in.GetMac(), HostName: in.GetHostName(),
 		Addresses: c.fixedIPs("hosts.addresses", in.GetAddresses()),
+		Device:    in.GetDeviceId(), ProjectID: in.GetProjectId(), Instance: c.instance(in.GetInstance()),
 	}
+	// They become headers towards Nova.
+	c.line("hosts.device_id", in.GetDeviceId(), 255)
+	c.line("hosts.project_id", in.GetProjectId(), 255)
 	if c.count("hosts.options", len(in.GetOptions()), maxPerHost) {
 		for _, o := range in.GetOptions() {
 			c.text("hosts.options.name", o.GetName(), 255)
 			c.text("hosts.options.value", o.GetValue(), maxText)
 			c.ipVersion("hosts.options.ip_version", o.GetIpVersion())
 			out.Options = append(out.Options, model.DHCPOpt{Name: o.GetName(), Value: o.GetValue(), IPVersion: int(o.GetIpVersion())})
+		}
+	}
+	return out
+}
+
+// instance of a host; nil stays nil.
+func (c *checks) instance(in *fabricv1.InstanceData) *model.InstanceData {
+	if in == nil {
+		return nil
+	}
+	c.line("hosts.instance.hostname", in.GetHostname(), 255)
+	c.text("hosts.instance.user_data", in.GetUserData(), maxUserData)
+	out := &model.InstanceData{HostName: in.GetHostname(), UserData: in.GetUserData()}
+	if c.count("hosts.instance.public_keys", len(in.GetPublicKeys()), maxPublicKeys) {
+		for _, k := range in.GetPublicKeys() {
+			c.line("hosts.instance.public_keys", k, maxPublicKey)
+			out.PublicKeys = append(out.PublicKeys, k)
 		}
 	}
 	return out

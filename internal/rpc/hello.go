@@ -79,7 +79,7 @@ func EncodeRoles(roles []model.Agent) ([]*fabricv1.Role, error) {
 }
 
 // DecodeRoles converts from the wire; each role becomes an agent of the host. Roles are
-// of the two types that hosts of neutrino have, each at most once.
+// of the types that hosts of neutrino have, each at most once.
 func DecodeRoles(host string, in []*fabricv1.Role) ([]model.Agent, error) {
 	var c checks
 	if !c.count("roles", len(in), MaxRoles) {
@@ -89,7 +89,7 @@ func DecodeRoles(host string, in []*fabricv1.Role) ([]model.Agent, error) {
 	var out []model.Agent
 	for _, r := range in {
 		switch r.GetAgentType() {
-		case model.AgentNICSwitch, model.AgentDHCP:
+		case model.AgentNICSwitch, model.AgentOpenVSwitch, model.AgentDHCP, model.AgentL3:
 		default:
 			c.fail("roles.agent_type", "unknown type %.80q", r.GetAgentType())
 		}

@@ -10,17 +10,22 @@ import (
 // EncodeReport converts to the wire. A reason that is too long, or no UTF-8 (it may
 // quote a driver), is made fit.
 func EncodeReport(r *model.PortReport) *fabricv1.PortReport {
-	reason := strings.ToValidUTF8(strings.ReplaceAll(r.Reason, "\x00", ""), "?")
-	if len(reason) > maxText {
-		reason = strings.ToValidUTF8(reason[:maxText-3], "") + "..."
-	}
 	return &fabricv1.PortReport{
-		PortId: r.PortID, Revision: r.Revision, Up: r.Up, Reason: reason,
+		PortId: r.PortID, Revision: r.Revision, Up: r.Up, Reason: fitReason(r.Reason),
 		Pf: r.PF, Vf: int32(min(max(r.VF, -1), 1<<16)), PciSlot: r.PCISlot, Moments: encodeMoments(r.Moments),
 	}
 }
 
-// DecodeReports converts from the wire and validates every field.
+// fitReason makes words that may quote a driver fit for the wire.
+func fitReason(s string) string {
+	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "?")
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText-3], "") + "..."
+	}
+	return s
+}
+
+// DecodeReports converts the ports of a message and validates every field.
 func DecodeReports(in *fabricv1.Reports) ([]model.PortReport, error) {
 	var c checks
 	if in.GetSeq() == 0 {

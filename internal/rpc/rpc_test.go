@@ -141,6 +141,7 @@ func TestDHCPNetworkRoundTrip(t *testing.T) {
 			PortID: "q", MAC: "fa:16:3e:00:00:02", HostName: "host-10-0-0-3", Addresses: []model.FixedIP{{SubnetID: "s4", IP: a("10.0.0.3")}},
 			Options: []model.DHCPOpt{{Name: "tftp-server", Value: "10.0.0.5", IPVersion: 4}},
 		}},
+		RoutedSubnets: []string{"s4"},
 	}
 	got, err := DecodeDHCPNetwork(EncodeDHCPNetwork(n))
 	if err != nil {
@@ -152,6 +153,7 @@ func TestDHCPNetworkRoundTrip(t *testing.T) {
 	for field, change := range map[string]func(*fabricv1.DHCPNetwork){
 		"mac":                          func(m *fabricv1.DHCPNetwork) { m.Mac = "x" },
 		"addresses.ip":                 func(m *fabricv1.DHCPNetwork) { m.Addresses[0].Ip = "10.0.0.256" },
+		"routed_subnets":               func(m *fabricv1.DHCPNetwork) { m.RoutedSubnets[0] = "" },
 		"subnets.cidr":                 func(m *fabricv1.DHCPNetwork) { m.Subnets[0].Cidr = "fd00::/64" },
 		"subnets.ip_version":           func(m *fabricv1.DHCPNetwork) { m.Subnets[0].IpVersion = 5 },
 		"subnets.ipv6_ra_mode":         func(m *fabricv1.DHCPNetwork) { m.Subnets[0].Ipv6RaMode = "x" },
@@ -193,7 +195,7 @@ func TestHello(t *testing.T) {
 		"host":                 func(m *fabricv1.Hello) { m.Host = "a/b" },
 		"instance":             func(m *fabricv1.Hello) { m.Instance = "" },
 		"roles: missing":       func(m *fabricv1.Hello) { m.Roles = nil },
-		"unknown type":         func(m *fabricv1.Hello) { m.Roles[0].AgentType = "Open vSwitch agent" },
+		"unknown type":         func(m *fabricv1.Hello) { m.Roles[0].AgentType = "Linux bridge agent" },
 		"twice":                func(m *fabricv1.Hello) { m.Roles = append(m.Roles, m.Roles[0]) },
 		"roles.binary":         func(m *fabricv1.Hello) { m.Roles[0].Binary = "" },
 		"not a JSON object":    func(m *fabricv1.Hello) { m.Roles[0].Configurations = "[]" },

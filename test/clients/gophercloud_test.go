@@ -10,12 +10,11 @@ import (
 	"testing"
 )
 
-// acceptance lists gophercloud's own acceptance tests that a Networking API without
-// routers can pass, by package under internal/acceptance/openstack/networking/v2.
-// (TestExtensionGet asks for the extension "router".)
+// acceptance lists gophercloud's own acceptance tests that this Networking API can pass, by
+// package under internal/acceptance/openstack/networking/v2.
 var acceptance = map[string][]string{
 	".": {
-		"TestAPIVersionsList", "TestAPIResourcesList", "TestExtensionsList",
+		"TestAPIVersionsList", "TestAPIResourcesList", "TestExtensionsList", "TestExtensionGet",
 		"TestNetworksExternalList", "TestNetworksCRUD", "TestNetworksPortSecurityCRUD", "TestNetworksRevision",
 		"TestPortsCRUD", "TestPortsRemoveSecurityGroups", "TestPortsDontAlterSecurityGroups", "TestPortsWithNoSecurityGroup",
 		"TestPortsRemoveAddressPair", "TestPortsDontUpdateAllowedAddressPairs", "TestPortsPortSecurityCRUD",
@@ -27,6 +26,12 @@ var acceptance = map[string][]string{
 	"extensions": {
 		"TestTags", "TestQueryByTags", "TestNetworksProviderCRUD",
 		"TestSecurityGroupsCreateUpdateDelete", "TestSecurityGroupsPort", "TestSecurityGroupsRevision", "TestSecurityAddressGroups",
+	},
+	"extensions/layer3": {
+		"TestLayer3RouterCreateDelete", "TestLayer3ExternalRouterCreateDelete", "TestLayer3RouterInterface", "TestLayer3RouterRevision",
+		"TestLayer3RouterScheduling", "TestLayer3ExtraRoutesAddRemove",
+		"TestLayer3FloatingIPsCreateDelete", "TestLayer3FloatingIPsExternalCreateDelete",
+		"TestLayer3FloatingIPsWithFixedIPsExternalCreateDelete", "TestLayer3FloatingIPsCreateDeleteBySubnetID", "TestLayer3FloatingIPsRevision",
 	},
 	"extensions/mtu":                     {"TestMTUNetworkCRUD"},
 	"extensions/networkipavailabilities": {"TestNetworkIPAvailabilityList"},
@@ -43,6 +48,7 @@ func TestGophercloudAcceptance(t *testing.T) {
 	dir := strings.TrimSpace(string(out))
 	lab := startLab(t)
 	external := lab.externalNetwork(t)
+	lab.joinL3(t)
 	env := append(os.Environ(),
 		"OS_AUTH_URL="+lab.Identity, "OS_USERNAME=admin", "OS_PASSWORD=secret", "OS_PROJECT_NAME=admin",
 		"OS_DOMAIN_ID=default", "OS_REGION_NAME=RegionOne", "OS_BRANCH=master",

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ type Machine struct {
 	// Bridge of the calling thread's network namespace: each NIC becomes a tap on it, and
 	// machines on one bridge are in one rack. "" = the NICs share a hub of their own.
 	Bridge string
+	// Wires are bridges, too: the machine has a virtio NIC on each, after its igb NICs.
+	Wires []string
 	// Share is a directory of this machine that is /vm in there, read-write. It holds
 	// what the script needs; files "script", "boot", "exit", "alive", "monitor" and
 	// "initramfs" are the rig's.
@@ -76,11 +79,8 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	}
 	var taps []*os.File
 	defer func() { closeAll(taps) }()
-	for range m.NICs {
-		if m.Bridge == "" {
-			break
-		}
-		tap, terr := openTap(m.Bridge)
+	for _, bridge := range m.bridges() {
+		tap, terr := openTap(bridge)
 		if terr != nil {
 			return 0, terr
 		}
@@ -134,6 +134,15 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// bridges lists what needs a tap: the igb NICs' bridge for each of them, then the wires.
+func (m Machine) bridges() []string {
+	var out []string
+	if m.Bridge != "" {
+		out = slices.Repeat([]string{m.Bridge}, m.NICs)
+	}
+	return append(out, m.Wires...)
 }
 
 // prepare fills the shared directory.
@@ -216,15 +225,23 @@ func (m Machine) args(k kernel, initramfs string, taps []*os.File, number uint32
 		"-fsdev", "local,id=r,path=/,security_model=none,readonly=on,multidevs=remap", "-device", "virtio-9p-pci,fsdev=r,mount_tag=root",
 		"-fsdev", "local,id=s,path=" + m.Share + ",security_model=none", "-device", "virtio-9p-pci,fsdev=s,mount_tag=share",
 	}
+	mac := func(kind, i int) string {
+		return fmt.Sprintf("52:%02x:%02x:%02x:%02x:%02x", 0x54+kind, os.Getpid()>>8&0xff, os.Getpid()&0xff, number&0xff, i)
+	}
+	// QEMU's descriptors begin with 3, the first of exec.Cmd's ExtraFiles.
+	wired := len(taps) - len(m.Wires)
 	for i := range m.NICs {
 		net := fmt.Sprintf("hubport,id=n%d,hubid=7", i)
-		if i < len(taps) {
-			// QEMU's descriptors begin with 3, the first of exec.Cmd's ExtraFiles.
+		if i < wired {
 			net = fmt.Sprintf("tap,id=n%d,fd=%d,vhost=off", i, 3+i)
 		}
 		args = append(args, "-netdev", net,
 			"-device", fmt.Sprintf("pcie-root-port,id=rp%d,slot=%d", i, i+1),
-			"-device", fmt.Sprintf("igb,netdev=n%d,bus=rp%d,mac=52:54:%02x:%02x:%02x:%02x", i, i, os.Getpid()>>8&0xff, os.Getpid()&0xff, number&0xff, i))
+			"-device", fmt.Sprintf("igb,netdev=n%d,bus=rp%d,mac=%s", i, i, mac(0, i)))
+	}
+	for i := range m.Wires {
+		args = append(args, "-netdev", fmt.Sprintf("tap,id=w%d,fd=%d,vhost=off", i, 3+wired+i),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=w%d,mac=%s", i, mac(1, i)))
 	}
 	return args, nil
 }

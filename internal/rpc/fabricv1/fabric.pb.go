@@ -84,6 +84,7 @@ type FromAgent struct {
 	//	*FromAgent_Hello
 	//	*FromAgent_Heartbeat
 	//	*FromAgent_Reports
+	//	*FromAgent_ProbeResult
 	Message       isFromAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -153,6 +154,15 @@ func (x *FromAgent) GetReports() *Reports {
 	return nil
 }
 
+func (x *FromAgent) GetProbeResult() *ProbeResult {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_ProbeResult); ok {
+			return x.ProbeResult
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Message interface {
 	isFromAgent_Message()
 }
@@ -169,11 +179,17 @@ type FromAgent_Reports struct {
 	Reports *Reports `protobuf:"bytes,3,opt,name=reports,proto3,oneof"`
 }
 
+type FromAgent_ProbeResult struct {
+	ProbeResult *ProbeResult `protobuf:"bytes,4,opt,name=probe_result,json=probeResult,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Message() {}
 
 func (*FromAgent_Heartbeat) isFromAgent_Message() {}
 
 func (*FromAgent_Reports) isFromAgent_Message() {}
+
+func (*FromAgent_ProbeResult) isFromAgent_Message() {}
 
 // FromController is what a controller says. The first message is Welcome, the
 // second a Snapshot, or a Delta when the agent could resume.
@@ -185,6 +201,7 @@ type FromController struct {
 	//	*FromController_Snapshot
 	//	*FromController_Delta
 	//	*FromController_Ack
+	//	*FromController_Probe
 	Message       isFromController_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -263,6 +280,15 @@ func (x *FromController) GetAck() *Ack {
 	return nil
 }
 
+func (x *FromController) GetProbe() *Probe {
+	if x != nil {
+		if x, ok := x.Message.(*FromController_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
 type isFromController_Message interface {
 	isFromController_Message()
 }
@@ -283,6 +309,10 @@ type FromController_Ack struct {
 	Ack *Ack `protobuf:"bytes,4,opt,name=ack,proto3,oneof"`
 }
 
+type FromController_Probe struct {
+	Probe *Probe `protobuf:"bytes,5,opt,name=probe,proto3,oneof"`
+}
+
 func (*FromController_Welcome) isFromController_Message() {}
 
 func (*FromController_Snapshot) isFromController_Message() {}
@@ -290,6 +320,8 @@ func (*FromController_Snapshot) isFromController_Message() {}
 func (*FromController_Delta) isFromController_Message() {}
 
 func (*FromController_Ack) isFromController_Message() {}
+
+func (*FromController_Probe) isFromController_Message() {}
 
 // Hello names the host and what it can do.
 type Hello struct {
@@ -549,6 +581,7 @@ type Reports struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // starts at 1 in each stream and grows
 	Reports       []*PortReport          `protobuf:"bytes,2,rep,name=reports,proto3" json:"reports,omitempty"`
+	Routers       []*RouterReport        `protobuf:"bytes,3,rep,name=routers,proto3" json:"routers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -593,6 +626,13 @@ func (x *Reports) GetSeq() uint64 {
 func (x *Reports) GetReports() []*PortReport {
 	if x != nil {
 		return x.Reports
+	}
+	return nil
+}
+
+func (x *Reports) GetRouters() []*RouterReport {
+	if x != nil {
+		return x.Routers
 	}
 	return nil
 }
@@ -836,6 +876,7 @@ type Snapshot struct {
 	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	Attachments   []*Attachment          `protobuf:"bytes,3,rep,name=attachments,proto3" json:"attachments,omitempty"`
 	DhcpNetworks  []*DHCPNetwork         `protobuf:"bytes,4,rep,name=dhcp_networks,json=dhcpNetworks,proto3" json:"dhcp_networks,omitempty"`
+	Routers       []*Router              `protobuf:"bytes,5,rep,name=routers,proto3" json:"routers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -898,6 +939,13 @@ func (x *Snapshot) GetDhcpNetworks() []*DHCPNetwork {
 	return nil
 }
 
+func (x *Snapshot) GetRouters() []*Router {
+	if x != nil {
+		return x.Routers
+	}
+	return nil
+}
+
 // Delta leads from one revision of the epoch to the next.
 type Delta struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -908,6 +956,8 @@ type Delta struct {
 	DhcpNetworks    []*DHCPNetwork         `protobuf:"bytes,5,rep,name=dhcp_networks,json=dhcpNetworks,proto3" json:"dhcp_networks,omitempty"` // new, or changed in more than their hosts
 	DhcpHosts       []*DHCPHosts           `protobuf:"bytes,6,rep,name=dhcp_hosts,json=dhcpHosts,proto3" json:"dhcp_hosts,omitempty"`
 	RemovedNetworks []string               `protobuf:"bytes,7,rep,name=removed_networks,json=removedNetworks,proto3" json:"removed_networks,omitempty"`
+	Routers         []*Router              `protobuf:"bytes,8,rep,name=routers,proto3" json:"routers,omitempty"` // new or changed, whole
+	RemovedRouters  []string               `protobuf:"bytes,9,rep,name=removed_routers,json=removedRouters,proto3" json:"removed_routers,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -991,6 +1041,20 @@ func (x *Delta) GetRemovedNetworks() []string {
 	return nil
 }
 
+func (x *Delta) GetRouters() []*Router {
+	if x != nil {
+		return x.Routers
+	}
+	return nil
+}
+
+func (x *Delta) GetRemovedRouters() []string {
+	if x != nil {
+		return x.RemovedRouters
+	}
+	return nil
+}
+
 // Ack says that the reports up to seq are committed.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1058,6 +1122,9 @@ type Attachment struct {
 	MaxTxRate       uint32                 `protobuf:"varint,17,opt,name=max_tx_rate,json=maxTxRate,proto3" json:"max_tx_rate,omitempty"` // Mbit/s
 	Allowed         []*AllowedSource       `protobuf:"bytes,18,rep,name=allowed,proto3" json:"allowed,omitempty"`
 	NumaNode        *uint32                `protobuf:"varint,19,opt,name=numa_node,json=numaNode,proto3,oneof" json:"numa_node,omitempty"` // where the instance is; absent = not said
+	Kind            string                 `protobuf:"bytes,20,opt,name=kind,proto3" json:"kind,omitempty"`                                // "" = a VF, "ovs" = a port of an Open vSwitch bridge
+	Bridge          string                 `protobuf:"bytes,21,opt,name=bridge,proto3" json:"bridge,omitempty"`                            // of kind "ovs"
+	Filter          *Filter                `protobuf:"bytes,22,opt,name=filter,proto3" json:"filter,omitempty"`                            // absent: security groups are not enforced
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1225,6 +1292,526 @@ func (x *Attachment) GetNumaNode() uint32 {
 	return 0
 }
 
+func (x *Attachment) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Attachment) GetBridge() string {
+	if x != nil {
+		return x.Bridge
+	}
+	return ""
+}
+
+func (x *Attachment) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+// Filter is what a port's security groups allow.
+type Filter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*FilterRule          `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Filter) Reset() {
+	*x = Filter{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Filter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Filter) ProtoMessage() {}
+
+func (x *Filter) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Filter.ProtoReflect.Descriptor instead.
+func (*Filter) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Filter) GetRules() []*FilterRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// FilterRule allows one kind of traffic.
+type FilterRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Egress        bool                   `protobuf:"varint,1,opt,name=egress,proto3" json:"egress,omitempty"`
+	Ipv6          bool                   `protobuf:"varint,2,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	Protocol      *uint32                `protobuf:"varint,3,opt,name=protocol,proto3,oneof" json:"protocol,omitempty"` // absent = every one
+	PortMin       *uint32                `protobuf:"varint,4,opt,name=port_min,json=portMin,proto3,oneof" json:"port_min,omitempty"`
+	PortMax       *uint32                `protobuf:"varint,5,opt,name=port_max,json=portMax,proto3,oneof" json:"port_max,omitempty"`
+	Stateless     bool                   `protobuf:"varint,6,opt,name=stateless,proto3" json:"stateless,omitempty"`
+	Remotes       *Remotes               `protobuf:"bytes,7,opt,name=remotes,proto3" json:"remotes,omitempty"` // absent = anybody
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterRule) Reset() {
+	*x = FilterRule{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterRule) ProtoMessage() {}
+
+func (x *FilterRule) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterRule.ProtoReflect.Descriptor instead.
+func (*FilterRule) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FilterRule) GetEgress() bool {
+	if x != nil {
+		return x.Egress
+	}
+	return false
+}
+
+func (x *FilterRule) GetIpv6() bool {
+	if x != nil {
+		return x.Ipv6
+	}
+	return false
+}
+
+func (x *FilterRule) GetProtocol() uint32 {
+	if x != nil && x.Protocol != nil {
+		return *x.Protocol
+	}
+	return 0
+}
+
+func (x *FilterRule) GetPortMin() uint32 {
+	if x != nil && x.PortMin != nil {
+		return *x.PortMin
+	}
+	return 0
+}
+
+func (x *FilterRule) GetPortMax() uint32 {
+	if x != nil && x.PortMax != nil {
+		return *x.PortMax
+	}
+	return 0
+}
+
+func (x *FilterRule) GetStateless() bool {
+	if x != nil {
+		return x.Stateless
+	}
+	return false
+}
+
+func (x *FilterRule) GetRemotes() *Remotes {
+	if x != nil {
+		return x.Remotes
+	}
+	return nil
+}
+
+// Remotes are the other end's addresses; none of them = nobody.
+type Remotes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefixes      []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remotes) Reset() {
+	*x = Remotes{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remotes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remotes) ProtoMessage() {}
+
+func (x *Remotes) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remotes.ProtoReflect.Descriptor instead.
+func (*Remotes) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Remotes) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+// Router is one router to be carried.
+type Router struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RouterId      string                 `protobuf:"bytes,1,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Interfaces    []*RouterPort          `protobuf:"bytes,3,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	Gateway       *RouterPort            `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"` // absent: none
+	EnableSnat    bool                   `protobuf:"varint,5,opt,name=enable_snat,json=enableSnat,proto3" json:"enable_snat,omitempty"`
+	Routes        []*Route               `protobuf:"bytes,6,rep,name=routes,proto3" json:"routes,omitempty"`
+	Floating      []*FloatingPair        `protobuf:"bytes,7,rep,name=floating,proto3" json:"floating,omitempty"`
+	Metadata      []*DHCPHost            `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty"` // who may ask for metadata through it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Router) Reset() {
+	*x = Router{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Router) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Router) ProtoMessage() {}
+
+func (x *Router) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Router.ProtoReflect.Descriptor instead.
+func (*Router) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Router) GetRouterId() string {
+	if x != nil {
+		return x.RouterId
+	}
+	return ""
+}
+
+func (x *Router) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Router) GetInterfaces() []*RouterPort {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+func (x *Router) GetGateway() *RouterPort {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *Router) GetEnableSnat() bool {
+	if x != nil {
+		return x.EnableSnat
+	}
+	return false
+}
+
+func (x *Router) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Router) GetFloating() []*FloatingPair {
+	if x != nil {
+		return x.Floating
+	}
+	return nil
+}
+
+func (x *Router) GetMetadata() []*DHCPHost {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// RouterPort is one of a router's ports.
+type RouterPort struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PortId        string                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
+	NetworkId     string                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
+	Mac           string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Addresses     []*FixedIP             `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Subnets       []*Subnet              `protobuf:"bytes,6,rep,name=subnets,proto3" json:"subnets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterPort) Reset() {
+	*x = RouterPort{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterPort) ProtoMessage() {}
+
+func (x *RouterPort) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterPort.ProtoReflect.Descriptor instead.
+func (*RouterPort) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RouterPort) GetPortId() string {
+	if x != nil {
+		return x.PortId
+	}
+	return ""
+}
+
+func (x *RouterPort) GetNetworkId() string {
+	if x != nil {
+		return x.NetworkId
+	}
+	return ""
+}
+
+func (x *RouterPort) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *RouterPort) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *RouterPort) GetAddresses() []*FixedIP {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *RouterPort) GetSubnets() []*Subnet {
+	if x != nil {
+		return x.Subnets
+	}
+	return nil
+}
+
+// FloatingPair is one floating IP in use.
+type FloatingPair struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Floating      string                 `protobuf:"bytes,2,opt,name=floating,proto3" json:"floating,omitempty"`
+	Fixed         string                 `protobuf:"bytes,3,opt,name=fixed,proto3" json:"fixed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FloatingPair) Reset() {
+	*x = FloatingPair{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FloatingPair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FloatingPair) ProtoMessage() {}
+
+func (x *FloatingPair) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FloatingPair.ProtoReflect.Descriptor instead.
+func (*FloatingPair) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FloatingPair) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FloatingPair) GetFloating() string {
+	if x != nil {
+		return x.Floating
+	}
+	return ""
+}
+
+func (x *FloatingPair) GetFixed() string {
+	if x != nil {
+		return x.Fixed
+	}
+	return ""
+}
+
+// RouterReport is the outcome for one router.
+type RouterReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RouterId      string                 `protobuf:"bytes,1,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Up            bool                   `protobuf:"varint,3,opt,name=up,proto3" json:"up,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterReport) Reset() {
+	*x = RouterReport{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterReport) ProtoMessage() {}
+
+func (x *RouterReport) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterReport.ProtoReflect.Descriptor instead.
+func (*RouterReport) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RouterReport) GetRouterId() string {
+	if x != nil {
+		return x.RouterId
+	}
+	return ""
+}
+
+func (x *RouterReport) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RouterReport) GetUp() bool {
+	if x != nil {
+		return x.Up
+	}
+	return false
+}
+
+func (x *RouterReport) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // AllowedSource is a MAC and a prefix that may be used together.
 type AllowedSource struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1236,7 +1823,7 @@ type AllowedSource struct {
 
 func (x *AllowedSource) Reset() {
 	*x = AllowedSource{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1835,7 @@ func (x *AllowedSource) String() string {
 func (*AllowedSource) ProtoMessage() {}
 
 func (x *AllowedSource) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[14]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1848,7 @@ func (x *AllowedSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowedSource.ProtoReflect.Descriptor instead.
 func (*AllowedSource) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{14}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AllowedSource) GetMac() string {
@@ -1288,13 +1875,14 @@ type DHCPNetwork struct {
 	Addresses     []*FixedIP             `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	Subnets       []*Subnet              `protobuf:"bytes,6,rep,name=subnets,proto3" json:"subnets,omitempty"`
 	Hosts         []*DHCPHost            `protobuf:"bytes,7,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	RoutedSubnets []string               `protobuf:"bytes,8,rep,name=routed_subnets,json=routedSubnets,proto3" json:"routed_subnets,omitempty"` // a router of ours has an interface there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DHCPNetwork) Reset() {
 	*x = DHCPNetwork{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1894,7 @@ func (x *DHCPNetwork) String() string {
 func (*DHCPNetwork) ProtoMessage() {}
 
 func (x *DHCPNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[15]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1907,7 @@ func (x *DHCPNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPNetwork.ProtoReflect.Descriptor instead.
 func (*DHCPNetwork) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{15}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DHCPNetwork) GetNetworkId() string {
@@ -1371,6 +1959,13 @@ func (x *DHCPNetwork) GetHosts() []*DHCPHost {
 	return nil
 }
 
+func (x *DHCPNetwork) GetRoutedSubnets() []string {
+	if x != nil {
+		return x.RoutedSubnets
+	}
+	return nil
+}
+
 // DHCPHosts changes the hosts of a network that is already served.
 type DHCPHosts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1383,7 +1978,7 @@ type DHCPHosts struct {
 
 func (x *DHCPHosts) Reset() {
 	*x = DHCPHosts{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1990,7 @@ func (x *DHCPHosts) String() string {
 func (*DHCPHosts) ProtoMessage() {}
 
 func (x *DHCPHosts) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[16]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +2003,7 @@ func (x *DHCPHosts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPHosts.ProtoReflect.Descriptor instead.
 func (*DHCPHosts) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{16}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DHCPHosts) GetNetworkId() string {
@@ -1440,13 +2035,16 @@ type DHCPHost struct {
 	Addresses     []*FixedIP             `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	HostName      string                 `protobuf:"bytes,4,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
 	Options       []*DHCPOption          `protobuf:"bytes,5,rep,name=options,proto3" json:"options,omitempty"`
+	DeviceId      string                 `protobuf:"bytes,6,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	ProjectId     string                 `protobuf:"bytes,7,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	Instance      *InstanceData          `protobuf:"bytes,8,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DHCPHost) Reset() {
 	*x = DHCPHost{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +2056,7 @@ func (x *DHCPHost) String() string {
 func (*DHCPHost) ProtoMessage() {}
 
 func (x *DHCPHost) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[17]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +2069,7 @@ func (x *DHCPHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPHost.ProtoReflect.Descriptor instead.
 func (*DHCPHost) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{17}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DHCPHost) GetPortId() string {
@@ -1509,6 +2107,88 @@ func (x *DHCPHost) GetOptions() []*DHCPOption {
 	return nil
 }
 
+func (x *DHCPHost) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *DHCPHost) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *DHCPHost) GetInstance() *InstanceData {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+// InstanceData is what an instance is told about itself where no Nova does it.
+type InstanceData struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	PublicKeys    []string               `protobuf:"bytes,2,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
+	UserData      string                 `protobuf:"bytes,3,opt,name=user_data,json=userData,proto3" json:"user_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstanceData) Reset() {
+	*x = InstanceData{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstanceData) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstanceData) ProtoMessage() {}
+
+func (x *InstanceData) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstanceData.ProtoReflect.Descriptor instead.
+func (*InstanceData) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *InstanceData) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *InstanceData) GetPublicKeys() []string {
+	if x != nil {
+		return x.PublicKeys
+	}
+	return nil
+}
+
+func (x *InstanceData) GetUserData() string {
+	if x != nil {
+		return x.UserData
+	}
+	return ""
+}
+
 // FixedIP is one address of a port.
 type FixedIP struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1520,7 +2200,7 @@ type FixedIP struct {
 
 func (x *FixedIP) Reset() {
 	*x = FixedIP{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +2212,7 @@ func (x *FixedIP) String() string {
 func (*FixedIP) ProtoMessage() {}
 
 func (x *FixedIP) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[18]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +2225,7 @@ func (x *FixedIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FixedIP.ProtoReflect.Descriptor instead.
 func (*FixedIP) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{18}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FixedIP) GetSubnetId() string {
@@ -1574,7 +2254,7 @@ type DHCPOption struct {
 
 func (x *DHCPOption) Reset() {
 	*x = DHCPOption{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +2266,7 @@ func (x *DHCPOption) String() string {
 func (*DHCPOption) ProtoMessage() {}
 
 func (x *DHCPOption) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[19]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +2279,7 @@ func (x *DHCPOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPOption.ProtoReflect.Descriptor instead.
 func (*DHCPOption) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{19}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DHCPOption) GetName() string {
@@ -1643,7 +2323,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +2335,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[20]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +2348,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{20}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Subnet) GetId() string {
@@ -1759,7 +2439,7 @@ type IPRange struct {
 
 func (x *IPRange) Reset() {
 	*x = IPRange{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +2451,7 @@ func (x *IPRange) String() string {
 func (*IPRange) ProtoMessage() {}
 
 func (x *IPRange) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[21]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2464,7 @@ func (x *IPRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IPRange.ProtoReflect.Descriptor instead.
 func (*IPRange) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{21}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *IPRange) GetStart() string {
@@ -1812,7 +2492,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[22]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +2504,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[22]
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +2517,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{22}
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Route) GetDestination() string {
@@ -1854,21 +2534,667 @@ func (x *Route) GetNexthop() string {
 	return ""
 }
 
+// Probe is a host's part in a verification of the trunk: it listens from now on, and
+// sends when its turn comes.
+type Probe struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	RunId           []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"` // 16 bytes
+	Cancel          bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"`           // nothing else is set
+	Key             []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`                  // 32 bytes
+	PhysicalNetwork string                 `protobuf:"bytes,4,opt,name=physical_network,json=physicalNetwork,proto3" json:"physical_network,omitempty"`
+	Vlans           string                 `protobuf:"bytes,5,opt,name=vlans,proto3" json:"vlans,omitempty"`         // "100-200,300"
+	Sizes           []uint32               `protobuf:"varint,6,rep,packed,name=sizes,proto3" json:"sizes,omitempty"` // bytes behind the VLAN tag, ascending
+	Rounds          uint32                 `protobuf:"varint,7,opt,name=rounds,proto3" json:"rounds,omitempty"`
+	Rate            uint32                 `protobuf:"varint,8,opt,name=rate,proto3" json:"rate,omitempty"`                                // frames a second
+	Hosts           []*ProbeHost           `protobuf:"bytes,9,rep,name=hosts,proto3" json:"hosts,omitempty"`                               // in the order of their turns
+	DurationMs      uint32                 `protobuf:"varint,10,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"` // of the whole run
+	ElapsedMs       uint32                 `protobuf:"varint,11,opt,name=elapsed_ms,json=elapsedMs,proto3" json:"elapsed_ms,omitempty"`    // since it began
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Probe) GetRunId() []byte {
+	if x != nil {
+		return x.RunId
+	}
+	return nil
+}
+
+func (x *Probe) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+func (x *Probe) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Probe) GetPhysicalNetwork() string {
+	if x != nil {
+		return x.PhysicalNetwork
+	}
+	return ""
+}
+
+func (x *Probe) GetVlans() string {
+	if x != nil {
+		return x.Vlans
+	}
+	return ""
+}
+
+func (x *Probe) GetSizes() []uint32 {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
+func (x *Probe) GetRounds() uint32 {
+	if x != nil {
+		return x.Rounds
+	}
+	return 0
+}
+
+func (x *Probe) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Probe) GetHosts() []*ProbeHost {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Probe) GetDurationMs() uint32 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *Probe) GetElapsedMs() uint32 {
+	if x != nil {
+		return x.ElapsedMs
+	}
+	return 0
+}
+
+// ProbeHost is one host of a run.
+type ProbeHost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Uplinks       uint32                 `protobuf:"varint,2,opt,name=uplinks,proto3" json:"uplinks,omitempty"`                              // it may send on
+	SendAfterMs   uint32                 `protobuf:"varint,3,opt,name=send_after_ms,json=sendAfterMs,proto3" json:"send_after_ms,omitempty"` // since the run began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeHost) Reset() {
+	*x = ProbeHost{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeHost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeHost) ProtoMessage() {}
+
+func (x *ProbeHost) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeHost.ProtoReflect.Descriptor instead.
+func (*ProbeHost) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ProbeHost) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ProbeHost) GetUplinks() uint32 {
+	if x != nil {
+		return x.Uplinks
+	}
+	return 0
+}
+
+func (x *ProbeHost) GetSendAfterMs() uint32 {
+	if x != nil {
+		return x.SendAfterMs
+	}
+	return 0
+}
+
+// ProbeResult is what a host has to say at the end of a run. It may come twice.
+type ProbeResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Uplinks       []*ProbeUplink         `protobuf:"bytes,3,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
+	Heard         []*ProbeHeard          `protobuf:"bytes,4,rep,name=heard,proto3" json:"heard,omitempty"`
+	Leaks         []*ProbeLeak           `protobuf:"bytes,5,rep,name=leaks,proto3" json:"leaks,omitempty"`
+	Neighbours    []*ProbeNeighbour      `protobuf:"bytes,6,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
+	Foreign       uint32                 `protobuf:"varint,7,opt,name=foreign,proto3" json:"foreign,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResult) Reset() {
+	*x = ProbeResult{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResult) ProtoMessage() {}
+
+func (x *ProbeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
+func (*ProbeResult) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ProbeResult) GetRunId() []byte {
+	if x != nil {
+		return x.RunId
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetUplinks() []*ProbeUplink {
+	if x != nil {
+		return x.Uplinks
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetHeard() []*ProbeHeard {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetLeaks() []*ProbeLeak {
+	if x != nil {
+		return x.Leaks
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetNeighbours() []*ProbeNeighbour {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetForeign() uint32 {
+	if x != nil {
+		return x.Foreign
+	}
+	return 0
+}
+
+// ProbeUplink is one of the host's uplinks.
+type ProbeUplink struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Mac           string                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,3,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	Unfit         []uint32               `protobuf:"varint,5,rep,packed,name=unfit,proto3" json:"unfit,omitempty"`
+	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeUplink) Reset() {
+	*x = ProbeUplink{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeUplink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeUplink) ProtoMessage() {}
+
+func (x *ProbeUplink) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeUplink.ProtoReflect.Descriptor instead.
+func (*ProbeUplink) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ProbeUplink) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProbeUplink) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *ProbeUplink) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *ProbeUplink) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ProbeUplink) GetUnfit() []uint32 {
+	if x != nil {
+		return x.Unfit
+	}
+	return nil
+}
+
+func (x *ProbeUplink) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ProbeHeard is what came of one sender's frames of one size on one uplink.
+type ProbeHeard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // place in Probe.hosts
+	Uplink        uint32                 `protobuf:"varint,2,opt,name=uplink,proto3" json:"uplink,omitempty"`
+	On            uint32                 `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	Size          uint32                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	Vlans         string                 `protobuf:"bytes,5,opt,name=vlans,proto3" json:"vlans,omitempty"`
+	Partial       string                 `protobuf:"bytes,6,opt,name=partial,proto3" json:"partial,omitempty"`
+	Twice         string                 `protobuf:"bytes,7,opt,name=twice,proto3" json:"twice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeHeard) Reset() {
+	*x = ProbeHeard{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeHeard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeHeard) ProtoMessage() {}
+
+func (x *ProbeHeard) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeHeard.ProtoReflect.Descriptor instead.
+func (*ProbeHeard) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ProbeHeard) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetUplink() uint32 {
+	if x != nil {
+		return x.Uplink
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetOn() uint32 {
+	if x != nil {
+		return x.On
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ProbeHeard) GetVlans() string {
+	if x != nil {
+		return x.Vlans
+	}
+	return ""
+}
+
+func (x *ProbeHeard) GetPartial() string {
+	if x != nil {
+		return x.Partial
+	}
+	return ""
+}
+
+func (x *ProbeHeard) GetTwice() string {
+	if x != nil {
+		return x.Twice
+	}
+	return ""
+}
+
+// ProbeLeak is a frame that was heard in another VLAN than it was sent in.
+type ProbeLeak struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	Uplink        uint32                 `protobuf:"varint,2,opt,name=uplink,proto3" json:"uplink,omitempty"`
+	On            uint32                 `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	Heard         uint32                 `protobuf:"varint,5,opt,name=heard,proto3" json:"heard,omitempty"` // 0 = untagged
+	Count         uint32                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeLeak) Reset() {
+	*x = ProbeLeak{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeLeak) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeLeak) ProtoMessage() {}
+
+func (x *ProbeLeak) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeLeak.ProtoReflect.Descriptor instead.
+func (*ProbeLeak) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ProbeLeak) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetUplink() uint32 {
+	if x != nil {
+		return x.Uplink
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetOn() uint32 {
+	if x != nil {
+		return x.On
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetHeard() uint32 {
+	if x != nil {
+		return x.Heard
+	}
+	return 0
+}
+
+func (x *ProbeLeak) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ProbeNeighbour is what a switch says of itself over LLDP.
+type ProbeNeighbour struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	On              uint32                 `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	Chassis         string                 `protobuf:"bytes,2,opt,name=chassis,proto3" json:"chassis,omitempty"`
+	Port            string                 `protobuf:"bytes,3,opt,name=port,proto3" json:"port,omitempty"`
+	PortDescription string                 `protobuf:"bytes,4,opt,name=port_description,json=portDescription,proto3" json:"port_description,omitempty"`
+	SystemName      string                 `protobuf:"bytes,5,opt,name=system_name,json=systemName,proto3" json:"system_name,omitempty"`
+	NativeVlan      uint32                 `protobuf:"varint,6,opt,name=native_vlan,json=nativeVlan,proto3" json:"native_vlan,omitempty"`
+	Vlans           string                 `protobuf:"bytes,7,opt,name=vlans,proto3" json:"vlans,omitempty"`
+	MaxFrame        uint32                 `protobuf:"varint,8,opt,name=max_frame,json=maxFrame,proto3" json:"max_frame,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ProbeNeighbour) Reset() {
+	*x = ProbeNeighbour{}
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeNeighbour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeNeighbour) ProtoMessage() {}
+
+func (x *ProbeNeighbour) ProtoReflect() protoreflect.Message {
+	mi := &file_neutrino_fabric_v1_fabric_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeNeighbour.ProtoReflect.Descriptor instead.
+func (*ProbeNeighbour) Descriptor() ([]byte, []int) {
+	return file_neutrino_fabric_v1_fabric_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ProbeNeighbour) GetOn() uint32 {
+	if x != nil {
+		return x.On
+	}
+	return 0
+}
+
+func (x *ProbeNeighbour) GetChassis() string {
+	if x != nil {
+		return x.Chassis
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetPortDescription() string {
+	if x != nil {
+		return x.PortDescription
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetSystemName() string {
+	if x != nil {
+		return x.SystemName
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetNativeVlan() uint32 {
+	if x != nil {
+		return x.NativeVlan
+	}
+	return 0
+}
+
+func (x *ProbeNeighbour) GetVlans() string {
+	if x != nil {
+		return x.Vlans
+	}
+	return ""
+}
+
+func (x *ProbeNeighbour) GetMaxFrame() uint32 {
+	if x != nil {
+		return x.MaxFrame
+	}
+	return 0
+}
+
 var File_neutrino_fabric_v1_fabric_proto protoreflect.FileDescriptor
 
 const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\n" +
-	"\x1fneutrino/fabric/v1/fabric.proto\x12\x12neutrino.fabric.v1\"\xc1\x01\n" +
+	"\x1fneutrino/fabric/v1/fabric.proto\x12\x12neutrino.fabric.v1\"\x87\x02\n" +
 	"\tFromAgent\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.neutrino.fabric.v1.HelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.neutrino.fabric.v1.HeartbeatH\x00R\theartbeat\x127\n" +
-	"\areports\x18\x03 \x01(\v2\x1b.neutrino.fabric.v1.ReportsH\x00R\areportsB\t\n" +
-	"\amessage\"\xf0\x01\n" +
+	"\areports\x18\x03 \x01(\v2\x1b.neutrino.fabric.v1.ReportsH\x00R\areports\x12D\n" +
+	"\fprobe_result\x18\x04 \x01(\v2\x1f.neutrino.fabric.v1.ProbeResultH\x00R\vprobeResultB\t\n" +
+	"\amessage\"\xa3\x02\n" +
 	"\x0eFromController\x127\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1b.neutrino.fabric.v1.WelcomeH\x00R\awelcome\x12:\n" +
 	"\bsnapshot\x18\x02 \x01(\v2\x1c.neutrino.fabric.v1.SnapshotH\x00R\bsnapshot\x121\n" +
 	"\x05delta\x18\x03 \x01(\v2\x19.neutrino.fabric.v1.DeltaH\x00R\x05delta\x12+\n" +
-	"\x03ack\x18\x04 \x01(\v2\x17.neutrino.fabric.v1.AckH\x00R\x03ackB\t\n" +
+	"\x03ack\x18\x04 \x01(\v2\x17.neutrino.fabric.v1.AckH\x00R\x03ack\x121\n" +
+	"\x05probe\x18\x05 \x01(\v2\x19.neutrino.fabric.v1.ProbeH\x00R\x05probeB\t\n" +
 	"\amessage\"\xb5\x01\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12.\n" +
@@ -1887,10 +3213,11 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\";\n" +
 	"\tHeartbeat\x12.\n" +
-	"\x05roles\x18\x01 \x03(\v2\x18.neutrino.fabric.v1.RoleR\x05roles\"U\n" +
+	"\x05roles\x18\x01 \x03(\v2\x18.neutrino.fabric.v1.RoleR\x05roles\"\x91\x01\n" +
 	"\aReports\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x128\n" +
-	"\areports\x18\x02 \x03(\v2\x1e.neutrino.fabric.v1.PortReportR\areports\"\xdb\x01\n" +
+	"\areports\x18\x02 \x03(\v2\x1e.neutrino.fabric.v1.PortReportR\areports\x12:\n" +
+	"\arouters\x18\x03 \x03(\v2 .neutrino.fabric.v1.RouterReportR\arouters\"\xdb\x01\n" +
 	"\n" +
 	"PortReport\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1a\n" +
@@ -1919,12 +3246,13 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x10beat_interval_ms\x18\x02 \x01(\rR\x0ebeatIntervalMs\x12\x1e\n" +
 	"\n" +
 	"controller\x18\x03 \x01(\tR\n" +
-	"controller\"\xc4\x01\n" +
+	"controller\"\xfa\x01\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12@\n" +
 	"\vattachments\x18\x03 \x03(\v2\x1e.neutrino.fabric.v1.AttachmentR\vattachments\x12D\n" +
-	"\rdhcp_networks\x18\x04 \x03(\v2\x1f.neutrino.fabric.v1.DHCPNetworkR\fdhcpNetworks\"\xde\x02\n" +
+	"\rdhcp_networks\x18\x04 \x03(\v2\x1f.neutrino.fabric.v1.DHCPNetworkR\fdhcpNetworks\x124\n" +
+	"\arouters\x18\x05 \x03(\v2\x1a.neutrino.fabric.v1.RouterR\arouters\"\xbd\x03\n" +
 	"\x05Delta\x12#\n" +
 	"\rbase_revision\x18\x01 \x01(\x04R\fbaseRevision\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12@\n" +
@@ -1933,9 +3261,11 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\rdhcp_networks\x18\x05 \x03(\v2\x1f.neutrino.fabric.v1.DHCPNetworkR\fdhcpNetworks\x12<\n" +
 	"\n" +
 	"dhcp_hosts\x18\x06 \x03(\v2\x1d.neutrino.fabric.v1.DHCPHostsR\tdhcpHosts\x12)\n" +
-	"\x10removed_networks\x18\a \x03(\tR\x0fremovedNetworks\"\x17\n" +
+	"\x10removed_networks\x18\a \x03(\tR\x0fremovedNetworks\x124\n" +
+	"\arouters\x18\b \x03(\v2\x1a.neutrino.fabric.v1.RouterR\arouters\x12'\n" +
+	"\x0fremoved_routers\x18\t \x03(\tR\x0eremovedRouters\"\x17\n" +
 	"\x03Ack\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x8b\x05\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\xeb\x05\n" +
 	"\n" +
 	"Attachment\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1a\n" +
@@ -1961,13 +3291,62 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\vmin_tx_rate\x18\x10 \x01(\rR\tminTxRate\x12\x1e\n" +
 	"\vmax_tx_rate\x18\x11 \x01(\rR\tmaxTxRate\x12;\n" +
 	"\aallowed\x18\x12 \x03(\v2!.neutrino.fabric.v1.AllowedSourceR\aallowed\x12 \n" +
-	"\tnuma_node\x18\x13 \x01(\rH\x01R\bnumaNode\x88\x01\x01B\b\n" +
+	"\tnuma_node\x18\x13 \x01(\rH\x01R\bnumaNode\x88\x01\x01\x12\x12\n" +
+	"\x04kind\x18\x14 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06bridge\x18\x15 \x01(\tR\x06bridge\x122\n" +
+	"\x06filter\x18\x16 \x01(\v2\x1a.neutrino.fabric.v1.FilterR\x06filterB\b\n" +
 	"\x06_trustB\f\n" +
 	"\n" +
-	"_numa_node\"9\n" +
+	"_numa_node\">\n" +
+	"\x06Filter\x124\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1e.neutrino.fabric.v1.FilterRuleR\x05rules\"\x95\x02\n" +
+	"\n" +
+	"FilterRule\x12\x16\n" +
+	"\x06egress\x18\x01 \x01(\bR\x06egress\x12\x12\n" +
+	"\x04ipv6\x18\x02 \x01(\bR\x04ipv6\x12\x1f\n" +
+	"\bprotocol\x18\x03 \x01(\rH\x00R\bprotocol\x88\x01\x01\x12\x1e\n" +
+	"\bport_min\x18\x04 \x01(\rH\x01R\aportMin\x88\x01\x01\x12\x1e\n" +
+	"\bport_max\x18\x05 \x01(\rH\x02R\aportMax\x88\x01\x01\x12\x1c\n" +
+	"\tstateless\x18\x06 \x01(\bR\tstateless\x125\n" +
+	"\aremotes\x18\a \x01(\v2\x1b.neutrino.fabric.v1.RemotesR\aremotesB\v\n" +
+	"\t_protocolB\v\n" +
+	"\t_port_minB\v\n" +
+	"\t_port_max\"%\n" +
+	"\aRemotes\x12\x1a\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\x87\x03\n" +
+	"\x06Router\x12\x1b\n" +
+	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12>\n" +
+	"\n" +
+	"interfaces\x18\x03 \x03(\v2\x1e.neutrino.fabric.v1.RouterPortR\n" +
+	"interfaces\x128\n" +
+	"\agateway\x18\x04 \x01(\v2\x1e.neutrino.fabric.v1.RouterPortR\agateway\x12\x1f\n" +
+	"\venable_snat\x18\x05 \x01(\bR\n" +
+	"enableSnat\x121\n" +
+	"\x06routes\x18\x06 \x03(\v2\x19.neutrino.fabric.v1.RouteR\x06routes\x12<\n" +
+	"\bfloating\x18\a \x03(\v2 .neutrino.fabric.v1.FloatingPairR\bfloating\x128\n" +
+	"\bmetadata\x18\b \x03(\v2\x1c.neutrino.fabric.v1.DHCPHostR\bmetadata\"\xd9\x01\n" +
+	"\n" +
+	"RouterPort\x12\x17\n" +
+	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
+	"\n" +
+	"network_id\x18\x02 \x01(\tR\tnetworkId\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x129\n" +
+	"\taddresses\x18\x05 \x03(\v2\x1b.neutrino.fabric.v1.FixedIPR\taddresses\x124\n" +
+	"\asubnets\x18\x06 \x03(\v2\x1a.neutrino.fabric.v1.SubnetR\asubnets\"P\n" +
+	"\fFloatingPair\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bfloating\x18\x02 \x01(\tR\bfloating\x12\x14\n" +
+	"\x05fixed\x18\x03 \x01(\tR\x05fixed\"o\n" +
+	"\fRouterReport\x12\x1b\n" +
+	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x0e\n" +
+	"\x02up\x18\x03 \x01(\bR\x02up\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"9\n" +
 	"\rAllowedSource\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x16\n" +
-	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\x8e\x02\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xb5\x02\n" +
 	"\vDHCPNetwork\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tR\tnetworkId\x12\x17\n" +
@@ -1976,18 +3355,28 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x129\n" +
 	"\taddresses\x18\x05 \x03(\v2\x1b.neutrino.fabric.v1.FixedIPR\taddresses\x124\n" +
 	"\asubnets\x18\x06 \x03(\v2\x1a.neutrino.fabric.v1.SubnetR\asubnets\x122\n" +
-	"\x05hosts\x18\a \x03(\v2\x1c.neutrino.fabric.v1.DHCPHostR\x05hosts\"\x83\x01\n" +
+	"\x05hosts\x18\a \x03(\v2\x1c.neutrino.fabric.v1.DHCPHostR\x05hosts\x12%\n" +
+	"\x0erouted_subnets\x18\b \x03(\tR\rroutedSubnets\"\x83\x01\n" +
 	"\tDHCPHosts\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tR\tnetworkId\x122\n" +
 	"\x05hosts\x18\x02 \x03(\v2\x1c.neutrino.fabric.v1.DHCPHostR\x05hosts\x12#\n" +
-	"\rremoved_ports\x18\x03 \x03(\tR\fremovedPorts\"\xc7\x01\n" +
+	"\rremoved_ports\x18\x03 \x03(\tR\fremovedPorts\"\xc1\x02\n" +
 	"\bDHCPHost\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x129\n" +
 	"\taddresses\x18\x03 \x03(\v2\x1b.neutrino.fabric.v1.FixedIPR\taddresses\x12\x1b\n" +
 	"\thost_name\x18\x04 \x01(\tR\bhostName\x128\n" +
-	"\aoptions\x18\x05 \x03(\v2\x1e.neutrino.fabric.v1.DHCPOptionR\aoptions\"6\n" +
+	"\aoptions\x18\x05 \x03(\v2\x1e.neutrino.fabric.v1.DHCPOptionR\aoptions\x12\x1b\n" +
+	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\a \x01(\tR\tprojectId\x12<\n" +
+	"\binstance\x18\b \x01(\v2 .neutrino.fabric.v1.InstanceDataR\binstance\"h\n" +
+	"\fInstanceData\x12\x1a\n" +
+	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1f\n" +
+	"\vpublic_keys\x18\x02 \x03(\tR\n" +
+	"publicKeys\x12\x1b\n" +
+	"\tuser_data\x18\x03 \x01(\tR\buserData\"6\n" +
 	"\aFixedIP\x12\x1b\n" +
 	"\tsubnet_id\x18\x01 \x01(\tR\bsubnetId\x12\x0e\n" +
 	"\x02ip\x18\x02 \x01(\tR\x02ip\"U\n" +
@@ -2021,7 +3410,70 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\tR\x03end\"C\n" +
 	"\x05Route\x12 \n" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x18\n" +
-	"\anexthop\x18\x02 \x01(\tR\anexthop*k\n" +
+	"\anexthop\x18\x02 \x01(\tR\anexthop\"\xc0\x02\n" +
+	"\x05Probe\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x16\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12)\n" +
+	"\x10physical_network\x18\x04 \x01(\tR\x0fphysicalNetwork\x12\x14\n" +
+	"\x05vlans\x18\x05 \x01(\tR\x05vlans\x12\x14\n" +
+	"\x05sizes\x18\x06 \x03(\rR\x05sizes\x12\x16\n" +
+	"\x06rounds\x18\a \x01(\rR\x06rounds\x12\x12\n" +
+	"\x04rate\x18\b \x01(\rR\x04rate\x123\n" +
+	"\x05hosts\x18\t \x03(\v2\x1d.neutrino.fabric.v1.ProbeHostR\x05hosts\x12\x1f\n" +
+	"\vduration_ms\x18\n" +
+	" \x01(\rR\n" +
+	"durationMs\x12\x1d\n" +
+	"\n" +
+	"elapsed_ms\x18\v \x01(\rR\telapsedMs\"]\n" +
+	"\tProbeHost\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\auplinks\x18\x02 \x01(\rR\auplinks\x12\"\n" +
+	"\rsend_after_ms\x18\x03 \x01(\rR\vsendAfterMs\"\xbe\x02\n" +
+	"\vProbeResult\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x129\n" +
+	"\auplinks\x18\x03 \x03(\v2\x1f.neutrino.fabric.v1.ProbeUplinkR\auplinks\x124\n" +
+	"\x05heard\x18\x04 \x03(\v2\x1e.neutrino.fabric.v1.ProbeHeardR\x05heard\x123\n" +
+	"\x05leaks\x18\x05 \x03(\v2\x1d.neutrino.fabric.v1.ProbeLeakR\x05leaks\x12B\n" +
+	"\n" +
+	"neighbours\x18\x06 \x03(\v2\".neutrino.fabric.v1.ProbeNeighbourR\n" +
+	"neighbours\x12\x18\n" +
+	"\aforeign\x18\a \x01(\rR\aforeign\"\x85\x01\n" +
+	"\vProbeUplink\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
+	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x12\x12\n" +
+	"\x04sent\x18\x04 \x01(\rR\x04sent\x12\x14\n" +
+	"\x05unfit\x18\x05 \x03(\rR\x05unfit\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\xa2\x01\n" +
+	"\n" +
+	"ProbeHeard\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x16\n" +
+	"\x06uplink\x18\x02 \x01(\rR\x06uplink\x12\x0e\n" +
+	"\x02on\x18\x03 \x01(\rR\x02on\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\rR\x04size\x12\x14\n" +
+	"\x05vlans\x18\x05 \x01(\tR\x05vlans\x12\x18\n" +
+	"\apartial\x18\x06 \x01(\tR\apartial\x12\x14\n" +
+	"\x05twice\x18\a \x01(\tR\x05twice\"\x87\x01\n" +
+	"\tProbeLeak\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x16\n" +
+	"\x06uplink\x18\x02 \x01(\rR\x06uplink\x12\x0e\n" +
+	"\x02on\x18\x03 \x01(\rR\x02on\x12\x12\n" +
+	"\x04sent\x18\x04 \x01(\rR\x04sent\x12\x14\n" +
+	"\x05heard\x18\x05 \x01(\rR\x05heard\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\"\xee\x01\n" +
+	"\x0eProbeNeighbour\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\rR\x02on\x12\x18\n" +
+	"\achassis\x18\x02 \x01(\tR\achassis\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\tR\x04port\x12)\n" +
+	"\x10port_description\x18\x04 \x01(\tR\x0fportDescription\x12\x1f\n" +
+	"\vsystem_name\x18\x05 \x01(\tR\n" +
+	"systemName\x12\x1f\n" +
+	"\vnative_vlan\x18\x06 \x01(\rR\n" +
+	"nativeVlan\x12\x14\n" +
+	"\x05vlans\x18\a \x01(\tR\x05vlans\x12\x1b\n" +
+	"\tmax_frame\x18\b \x01(\rR\bmaxFrame*k\n" +
 	"\tLinkState\x12\x1a\n" +
 	"\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLINK_STATE_AUTO\x10\x01\x12\x15\n" +
@@ -2043,7 +3495,7 @@ func file_neutrino_fabric_v1_fabric_proto_rawDescGZIP() []byte {
 }
 
 var file_neutrino_fabric_v1_fabric_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neutrino_fabric_v1_fabric_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_neutrino_fabric_v1_fabric_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_neutrino_fabric_v1_fabric_proto_goTypes = []any{
 	(LinkState)(0),         // 0: neutrino.fabric.v1.LinkState
 	(*FromAgent)(nil),      // 1: neutrino.fabric.v1.FromAgent
@@ -2060,51 +3512,87 @@ var file_neutrino_fabric_v1_fabric_proto_goTypes = []any{
 	(*Delta)(nil),          // 12: neutrino.fabric.v1.Delta
 	(*Ack)(nil),            // 13: neutrino.fabric.v1.Ack
 	(*Attachment)(nil),     // 14: neutrino.fabric.v1.Attachment
-	(*AllowedSource)(nil),  // 15: neutrino.fabric.v1.AllowedSource
-	(*DHCPNetwork)(nil),    // 16: neutrino.fabric.v1.DHCPNetwork
-	(*DHCPHosts)(nil),      // 17: neutrino.fabric.v1.DHCPHosts
-	(*DHCPHost)(nil),       // 18: neutrino.fabric.v1.DHCPHost
-	(*FixedIP)(nil),        // 19: neutrino.fabric.v1.FixedIP
-	(*DHCPOption)(nil),     // 20: neutrino.fabric.v1.DHCPOption
-	(*Subnet)(nil),         // 21: neutrino.fabric.v1.Subnet
-	(*IPRange)(nil),        // 22: neutrino.fabric.v1.IPRange
-	(*Route)(nil),          // 23: neutrino.fabric.v1.Route
+	(*Filter)(nil),         // 15: neutrino.fabric.v1.Filter
+	(*FilterRule)(nil),     // 16: neutrino.fabric.v1.FilterRule
+	(*Remotes)(nil),        // 17: neutrino.fabric.v1.Remotes
+	(*Router)(nil),         // 18: neutrino.fabric.v1.Router
+	(*RouterPort)(nil),     // 19: neutrino.fabric.v1.RouterPort
+	(*FloatingPair)(nil),   // 20: neutrino.fabric.v1.FloatingPair
+	(*RouterReport)(nil),   // 21: neutrino.fabric.v1.RouterReport
+	(*AllowedSource)(nil),  // 22: neutrino.fabric.v1.AllowedSource
+	(*DHCPNetwork)(nil),    // 23: neutrino.fabric.v1.DHCPNetwork
+	(*DHCPHosts)(nil),      // 24: neutrino.fabric.v1.DHCPHosts
+	(*DHCPHost)(nil),       // 25: neutrino.fabric.v1.DHCPHost
+	(*InstanceData)(nil),   // 26: neutrino.fabric.v1.InstanceData
+	(*FixedIP)(nil),        // 27: neutrino.fabric.v1.FixedIP
+	(*DHCPOption)(nil),     // 28: neutrino.fabric.v1.DHCPOption
+	(*Subnet)(nil),         // 29: neutrino.fabric.v1.Subnet
+	(*IPRange)(nil),        // 30: neutrino.fabric.v1.IPRange
+	(*Route)(nil),          // 31: neutrino.fabric.v1.Route
+	(*Probe)(nil),          // 32: neutrino.fabric.v1.Probe
+	(*ProbeHost)(nil),      // 33: neutrino.fabric.v1.ProbeHost
+	(*ProbeResult)(nil),    // 34: neutrino.fabric.v1.ProbeResult
+	(*ProbeUplink)(nil),    // 35: neutrino.fabric.v1.ProbeUplink
+	(*ProbeHeard)(nil),     // 36: neutrino.fabric.v1.ProbeHeard
+	(*ProbeLeak)(nil),      // 37: neutrino.fabric.v1.ProbeLeak
+	(*ProbeNeighbour)(nil), // 38: neutrino.fabric.v1.ProbeNeighbour
 }
 var file_neutrino_fabric_v1_fabric_proto_depIdxs = []int32{
 	3,  // 0: neutrino.fabric.v1.FromAgent.hello:type_name -> neutrino.fabric.v1.Hello
 	6,  // 1: neutrino.fabric.v1.FromAgent.heartbeat:type_name -> neutrino.fabric.v1.Heartbeat
 	7,  // 2: neutrino.fabric.v1.FromAgent.reports:type_name -> neutrino.fabric.v1.Reports
-	10, // 3: neutrino.fabric.v1.FromController.welcome:type_name -> neutrino.fabric.v1.Welcome
-	11, // 4: neutrino.fabric.v1.FromController.snapshot:type_name -> neutrino.fabric.v1.Snapshot
-	12, // 5: neutrino.fabric.v1.FromController.delta:type_name -> neutrino.fabric.v1.Delta
-	13, // 6: neutrino.fabric.v1.FromController.ack:type_name -> neutrino.fabric.v1.Ack
-	4,  // 7: neutrino.fabric.v1.Hello.roles:type_name -> neutrino.fabric.v1.Role
-	5,  // 8: neutrino.fabric.v1.Hello.resume:type_name -> neutrino.fabric.v1.Resume
-	4,  // 9: neutrino.fabric.v1.Heartbeat.roles:type_name -> neutrino.fabric.v1.Role
-	8,  // 10: neutrino.fabric.v1.Reports.reports:type_name -> neutrino.fabric.v1.PortReport
-	9,  // 11: neutrino.fabric.v1.PortReport.moments:type_name -> neutrino.fabric.v1.Moments
-	14, // 12: neutrino.fabric.v1.Snapshot.attachments:type_name -> neutrino.fabric.v1.Attachment
-	16, // 13: neutrino.fabric.v1.Snapshot.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
-	14, // 14: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
-	16, // 15: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
-	17, // 16: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
-	0,  // 17: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
-	15, // 18: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
-	19, // 19: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	21, // 20: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
-	18, // 21: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	18, // 22: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	19, // 23: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	20, // 24: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
-	22, // 25: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
-	23, // 26: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
-	1,  // 27: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
-	2,  // 28: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
-	28, // [28:29] is the sub-list for method output_type
-	27, // [27:28] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	34, // 3: neutrino.fabric.v1.FromAgent.probe_result:type_name -> neutrino.fabric.v1.ProbeResult
+	10, // 4: neutrino.fabric.v1.FromController.welcome:type_name -> neutrino.fabric.v1.Welcome
+	11, // 5: neutrino.fabric.v1.FromController.snapshot:type_name -> neutrino.fabric.v1.Snapshot
+	12, // 6: neutrino.fabric.v1.FromController.delta:type_name -> neutrino.fabric.v1.Delta
+	13, // 7: neutrino.fabric.v1.FromController.ack:type_name -> neutrino.fabric.v1.Ack
+	32, // 8: neutrino.fabric.v1.FromController.probe:type_name -> neutrino.fabric.v1.Probe
+	4,  // 9: neutrino.fabric.v1.Hello.roles:type_name -> neutrino.fabric.v1.Role
+	5,  // 10: neutrino.fabric.v1.Hello.resume:type_name -> neutrino.fabric.v1.Resume
+	4,  // 11: neutrino.fabric.v1.Heartbeat.roles:type_name -> neutrino.fabric.v1.Role
+	8,  // 12: neutrino.fabric.v1.Reports.reports:type_name -> neutrino.fabric.v1.PortReport
+	21, // 13: neutrino.fabric.v1.Reports.routers:type_name -> neutrino.fabric.v1.RouterReport
+	9,  // 14: neutrino.fabric.v1.PortReport.moments:type_name -> neutrino.fabric.v1.Moments
+	14, // 15: neutrino.fabric.v1.Snapshot.attachments:type_name -> neutrino.fabric.v1.Attachment
+	23, // 16: neutrino.fabric.v1.Snapshot.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
+	18, // 17: neutrino.fabric.v1.Snapshot.routers:type_name -> neutrino.fabric.v1.Router
+	14, // 18: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
+	23, // 19: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
+	24, // 20: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
+	18, // 21: neutrino.fabric.v1.Delta.routers:type_name -> neutrino.fabric.v1.Router
+	0,  // 22: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
+	22, // 23: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
+	15, // 24: neutrino.fabric.v1.Attachment.filter:type_name -> neutrino.fabric.v1.Filter
+	16, // 25: neutrino.fabric.v1.Filter.rules:type_name -> neutrino.fabric.v1.FilterRule
+	17, // 26: neutrino.fabric.v1.FilterRule.remotes:type_name -> neutrino.fabric.v1.Remotes
+	19, // 27: neutrino.fabric.v1.Router.interfaces:type_name -> neutrino.fabric.v1.RouterPort
+	19, // 28: neutrino.fabric.v1.Router.gateway:type_name -> neutrino.fabric.v1.RouterPort
+	31, // 29: neutrino.fabric.v1.Router.routes:type_name -> neutrino.fabric.v1.Route
+	20, // 30: neutrino.fabric.v1.Router.floating:type_name -> neutrino.fabric.v1.FloatingPair
+	25, // 31: neutrino.fabric.v1.Router.metadata:type_name -> neutrino.fabric.v1.DHCPHost
+	27, // 32: neutrino.fabric.v1.RouterPort.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	29, // 33: neutrino.fabric.v1.RouterPort.subnets:type_name -> neutrino.fabric.v1.Subnet
+	27, // 34: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	29, // 35: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
+	25, // 36: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	25, // 37: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	27, // 38: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	28, // 39: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
+	26, // 40: neutrino.fabric.v1.DHCPHost.instance:type_name -> neutrino.fabric.v1.InstanceData
+	30, // 41: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
+	31, // 42: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
+	33, // 43: neutrino.fabric.v1.Probe.hosts:type_name -> neutrino.fabric.v1.ProbeHost
+	35, // 44: neutrino.fabric.v1.ProbeResult.uplinks:type_name -> neutrino.fabric.v1.ProbeUplink
+	36, // 45: neutrino.fabric.v1.ProbeResult.heard:type_name -> neutrino.fabric.v1.ProbeHeard
+	37, // 46: neutrino.fabric.v1.ProbeResult.leaks:type_name -> neutrino.fabric.v1.ProbeLeak
+	38, // 47: neutrino.fabric.v1.ProbeResult.neighbours:type_name -> neutrino.fabric.v1.ProbeNeighbour
+	1,  // 48: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
+	2,  // 49: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
+	49, // [49:50] is the sub-list for method output_type
+	48, // [48:49] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_neutrino_fabric_v1_fabric_proto_init() }
@@ -2116,22 +3604,25 @@ func file_neutrino_fabric_v1_fabric_proto_init() {
 		(*FromAgent_Hello)(nil),
 		(*FromAgent_Heartbeat)(nil),
 		(*FromAgent_Reports)(nil),
+		(*FromAgent_ProbeResult)(nil),
 	}
 	file_neutrino_fabric_v1_fabric_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromController_Welcome)(nil),
 		(*FromController_Snapshot)(nil),
 		(*FromController_Delta)(nil),
 		(*FromController_Ack)(nil),
+		(*FromController_Probe)(nil),
 	}
 	file_neutrino_fabric_v1_fabric_proto_msgTypes[8].OneofWrappers = []any{}
 	file_neutrino_fabric_v1_fabric_proto_msgTypes[13].OneofWrappers = []any{}
+	file_neutrino_fabric_v1_fabric_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neutrino_fabric_v1_fabric_proto_rawDesc), len(file_neutrino_fabric_v1_fabric_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

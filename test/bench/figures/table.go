@@ -68,6 +68,14 @@ var all = []table{
 		{what: "memory, has listed them 52 times, resident", metric: "ControllerMemory/10000PortsListed settled-MB", unit: "MB", aim: "< 150 MB"},
 		{what: "memory, has listed them 52 times, own", metric: "ControllerMemory/10000PortsListed settled-own-MB", unit: "MB"},
 	}},
+	{"Whole DHCP exchanges, 1000 clients, 8 at a time, beside dnsmasq", "internal/dhcp", []figure{
+		{what: "neutrino", metric: "Exchange/neutrino exchanges/s", unit: "exchanges/s", aim: ">= 1000 exchanges/s"},
+		{what: "neutrino, median", metric: "Exchange/neutrino p50-ms", unit: "ms"},
+		{what: "neutrino, 99th percentile", metric: "Exchange/neutrino p99-ms", unit: "ms"},
+		{what: "dnsmasq", metric: "Exchange/dnsmasq exchanges/s", unit: "exchanges/s"},
+		{what: "dnsmasq, median", metric: "Exchange/dnsmasq p50-ms", unit: "ms"},
+		{what: "dnsmasq, 99th percentile", metric: "Exchange/dnsmasq p99-ms", unit: "ms"},
+	}},
 	{"A port: bound, VF programmed and read back, ACTIVE", "test/bench", []figure{
 		{what: "NIC of 8 VFs, median", metric: "BoundToActive/8VFs p50-ms", unit: "ms", aim: "< 10 ms"},
 		{what: "NIC of 8 VFs, 99th percentile", metric: "BoundToActive/8VFs p99-ms", unit: "ms", aim: "< 50 ms"},

@@ -1,0 +1,38 @@
+package host
+
+import (
+	"log/slog"
+
+	"neutrino/internal/agent"
+	"neutrino/internal/metadata"
+	"neutrino/internal/router"
+)
+
+// routerRole starts the router node when the agent's loop asks for it.
+type routerRole struct {
+	log  *slog.Logger
+	meta *metadata.Service // nil = none
+	node *router.Node
+}
+
+func (r *routerRole) start(find agent.FindVF) (agent.RouterServer, error) {
+	node, err := router.NewNode(router.Options{
+		FindVF: func(portID string) (router.VF, bool) {
+			vf, ok := find(portID)
+			return router.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
+		},
+		Log:    r.log,
+		Beside: besideRouters(r.meta),
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.node = node
+	return node, nil
+}
+
+func (r *routerRole) close() {
+	if r.node != nil {
+		_ = r.node.Close()
+	}
+}

@@ -1,0 +1,355 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"neutrino/internal/model"
+	"neutrino/internal/netspace"
+)
+
+// passes over a router until nothing is left to change; a second one reads back.
+const passes = 4
+
+// reconcile brings the host to what is wanted. The lock is held.
+func (n *Node) reconcile(ctx context.Context) error {
+	errs := n.removeOthers(ctx)
+	for _, w := range n.want {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		c := n.routers[w.RouterID]
+		if c == nil {
+			c = &carried{advertisers: map[string]*advertised{}, tell: map[string]again{}}
+			n.routers[w.RouterID] = c
+		}
+		err := n.ensure(w, c)
+		c.report = model.RouterReport{RouterID: w.RouterID, Revision: w.Revision, Up: err == nil}
+		if err != nil {
+			c.report.Reason = strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+		if err != nil && !errors.Is(err, errPending) {
+			errs = append(errs, fmt.Errorf("router %s: %w", w.RouterID, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) namespace(routerID string) string { return n.o.Prefix + clip(routerID, 8) }
+
+func (n *Node) wanted(routerID string) bool {
+	return slices.ContainsFunc(n.want, func(w *model.RouterSpec) bool { return w.RouterID == routerID })
+}
+
+// removeOthers takes down what this host has and is not asked for.
+func (n *Node) removeOthers(ctx context.Context) []error {
+	var errs []error
+	for id, c := range n.routers {
+		if n.wanted(id) {
+			continue
+		}
+		if err := c.stop(); err != nil {
+			errs = append(errs, fmt.Errorf("router %s: stop what runs beside it: %w", id, err))
+		}
+		delete(n.routers, id)
+	}
+	names, err := netspace.List(n.o.Prefix)
+	if err != nil {
+		return append(errs, err)
+	}
+	for _, name := range names {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := n.removeUnwanted(name); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func (n *Node) removeUnwanted(name string) error {
+	s, err := openSeat(name)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if s.mark.host != n.homeID || n.wanted(s.mark.router) {
+		return nil
+	}
+	ports, err := s.ports()
+	if err != nil {
+		return err
+	}
+	for _, h := range ports {
+		if err := s.giveBack(n.home, n.homeNL, h); err != nil {
+			return err
+		}
+	}
+	n.log.Info("router removed", "router", s.mark.router, "namespace", name)
+	return netspace.Delete(name)
+}
+
+// ensure brings one router to where a pass finds nothing to change. The error says what
+// is not as asked.
+func (n *Node) ensure(want *model.RouterSpec, c *carried) error {
+	s, err := n.enter(want)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for range passes {
+		changed, err := n.pass(s, want, c)
+		if err != nil {
+			return err
+		}
+		if !changed {
+			c.adopted = true
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not stay as it is made: does somebody else change it?", s.name)
+}
+
+// enter opens the router's namespace, or makes it when there is a netdev to put in.
+func (n *Node) enter(want *model.RouterSpec) (*seat, error) {
+	name := n.namespace(want.RouterID)
+	mark := nsMark{host: n.homeID, router: want.RouterID}
+	s, err := openSeat(name)
+	if isNotExist(err) {
+		if id := n.nothingFor(want); id != "" {
+			return nil, fmt.Errorf("%w for a netdev for port %s", errPending, id)
+		}
+		return createSeat(name, mark)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.mark != mark {
+		found := s.mark
+		s.close()
+		if found.router == "" {
+			return nil, fmt.Errorf("namespace %s exists and is not ours", name)
+		}
+		return nil, fmt.Errorf("namespace %s belongs to router %s of host namespace %s", name, found.router, found.host)
+	}
+	return s, nil
+}
+
+// nothingFor names a port if no port of the router has a netdev yet; "" = one has, or the
+// router has no ports.
+func (n *Node) nothingFor(want *model.RouterSpec) string {
+	first := ""
+	for _, p := range portsOf(want) {
+		if vf, ok := n.o.FindVF(p.PortID); ok && vf.Netdev != "" {
+			return ""
+		}
+		if first == "" {
+			first = p.PortID
+		}
+	}
+	return first
+}
+
+func portsOf(want *model.RouterSpec) []*model.RouterPort {
+	var out []*model.RouterPort
+	for i := range want.Interfaces {
+		out = append(out, &want.Interfaces[i])
+	}
+	if want.Gateway != nil {
+		out = append(out, want.Gateway)
+	}
+	return out
+}
+
+// pass looks at all of a router once and changes what differs. What is there works, whether
+// the rest is or not: pending comes last. Rules go first, so that nothing is forwarded
+// without them.
+func (n *Node) pass(s *seat, want *model.RouterSpec, c *carried) (changed bool, err error) {
+	ports, changed, pending := n.hold(s, want)
+	if pending != nil && !errors.Is(pending, errPending) {
+		return changed, pending
+	}
+	names := map[string]string{}
+	for id, h := range ports {
+		if h.mark.bridged() {
+			names[id] = h.link.Attrs().Name
+		}
+	}
+	metadataPort := uint16(0)
+	if n.o.Beside != nil {
+		metadataPort = n.o.MetadataPort
+	}
+	p := newPlan(want, names, metadataPort)
+	ruled, err := ensureRules(s.ns, &p.rules)
+	if err != nil {
+		return changed, err
+	}
+	settled, err := n.settle(s, p, ports, c)
+	if err != nil {
+		return true, err
+	}
+	changed = changed || ruled || settled
+	if ruled || !c.adopted {
+		ended, err := endFlows(s.ns, &p.keep)
+		if err != nil {
+			return changed, err
+		}
+		if ended > 0 {
+			n.log.Info("flows ended whose translation is no longer asked for", "router", want.RouterID, "flows", ended)
+		}
+	}
+	if err := n.beside(s, want, ports, c); err != nil {
+		return changed, err
+	}
+	if len(p.problems) > 0 {
+		return changed, errors.New(strings.Join(p.problems, "; "))
+	}
+	return changed, pending
+}
+
+// hold makes sure that the namespace holds the ports' netdevs and no others.
+func (n *Node) hold(s *seat, want *model.RouterSpec) (ports map[string]held, changed bool, err error) {
+	if ports, err = s.ports(); err != nil {
+		return nil, false, err
+	}
+	wanted := map[string]bool{}
+	for _, p := range portsOf(want) {
+		wanted[p.PortID] = true
+	}
+	for id, h := range ports {
+		vf, found := n.o.FindVF(id)
+		if wanted[id] && (!found || h.mark.pf == vf.PF && h.mark.index == vf.Index) {
+			continue
+		}
+		if err := s.giveBack(n.home, n.homeNL, h); err != nil {
+			return nil, true, err
+		}
+		delete(ports, id)
+		changed = true
+	}
+	var errs []error
+	for _, p := range portsOf(want) {
+		if _, ok := ports[p.PortID]; ok {
+			continue
+		}
+		vf, found := n.o.FindVF(p.PortID)
+		if !found || vf.Netdev == "" {
+			errs = append(errs, fmt.Errorf("%w for a netdev for port %s", errPending, p.PortID))
+			continue
+		}
+		h, err := s.take(n.homeNL, vf, p.PortID)
+		if err != nil {
+			if !errors.Is(err, errPending) {
+				return nil, true, err
+			}
+			errs = append(errs, err)
+			continue
+		}
+		ports[p.PortID], changed = h, true
+	}
+	return ports, changed, errors.Join(errs...)
+}
+
+// settle brings sysctls, links, addresses and routes to the plan, and tells neighbours what
+// they do not know.
+func (n *Node) settle(s *seat, p *plan, ports map[string]held, c *carried) (changed bool, err error) {
+	fresh := map[string][]netip.Prefix{}
+	for i := range p.devices {
+		d := &p.devices[i]
+		h, ok := ports[d.port.PortID]
+		if !ok {
+			continue
+		}
+		news, did, err := s.configure(h, d)
+		if err != nil {
+			return true, err
+		}
+		if h.link, err = s.nl.LinkByIndex(h.link.Attrs().Index); err != nil {
+			return true, fmt.Errorf("look at %s in %s: %w", d.name, s.name, err)
+		}
+		ports[d.port.PortID] = h
+		changed = changed || did
+		if !c.adopted {
+			news = d.addresses
+		}
+		if len(news) > 0 {
+			fresh[d.port.PortID] = news
+		}
+	}
+	for _, do := range []func() (bool, error){
+		func() (bool, error) { return s.settleSysctls(p, ports) },
+		func() (bool, error) { return s.setRoutes(p, ports) },
+	} {
+		did, err := do()
+		if err != nil {
+			return true, err
+		}
+		changed = changed || did
+	}
+	n.announce(s, p, ports, fresh, c)
+	return changed, nil
+}
+
+// announce tells neighbours of fresh addresses, and a moment later again of all addresses of
+// that link: a first frame may be lost while a switch learns, and Linux believes no second
+// word within a second (locktime, arp(7)).
+func (n *Node) announce(s *seat, p *plan, ports map[string]held, fresh map[string][]netip.Prefix, c *carried) {
+	now := time.Now()
+	var all []notice
+	for i := range p.devices {
+		d := &p.devices[i]
+		id := d.port.PortID
+		h, ok := ports[id]
+		if !ok {
+			continue
+		}
+		if news := fresh[id]; len(news) > 0 {
+			all = append(all, notices(h.link, news)...)
+			c.tell[id] = again{announceRepeat, now.Add(announceEvery)}
+			continue
+		}
+		next, ok := c.tell[id]
+		if !ok || now.Before(next.at) {
+			continue
+		}
+		all = append(all, notices(h.link, d.addresses)...)
+		c.tell[id] = again{next.left - 1, now.Add(announceEvery)}
+		if next.left <= 1 {
+			delete(c.tell, id)
+		}
+	}
+	for id := range c.tell {
+		if !p.has(id) {
+			delete(c.tell, id)
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	if err := netspace.DoAt(s.ns, func() error { return announce(all, &n.closing) }); err != nil {
+		n.log.Warn("neighbours were not told of addresses", "namespace", s.name, "err", err)
+	}
+}
+
+// beside keeps what works inside the namespace: metadata and router advertisements.
+func (n *Node) beside(s *seat, want *model.RouterSpec, ports map[string]held, c *carried) (err error) {
+	if n.o.Beside != nil {
+		if c.companion == nil {
+			if c.companion, err = n.o.Beside(s.name, s.ns); err != nil {
+				c.companion = nil
+				return fmt.Errorf("serve metadata in %s: %w", s.name, err)
+			}
+		}
+		c.companion.Set(want.Metadata)
+	}
+	return n.advertise(s, want, ports, c)
+}

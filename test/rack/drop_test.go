@@ -1,0 +1,125 @@
+package rack
+
+import (
+	"encoding/json"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/vishvananda/netlink"
+)
+
+// drop makes a leg of the trunk drop what comes from a machine on a VLAN in frames longer
+// than size bytes (0 = all), as a switch does from which the VLAN, or a larger MTU, was
+// taken. What it returns mends the leg.
+func (s *story) drop(t *testing.T, leg string, vlan, size int) (mend func()) {
+	t.Helper()
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		// struct __sk_buff: len 0, vlan_present 20, vlan_tci 24.
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
+		asm.LoadMem(asm.R3, asm.R1, 20, asm.Word),
+		asm.LoadMem(asm.R4, asm.R1, 24, asm.Word),
+		asm.Mov.Imm(asm.R0, 0), // TC_ACT_OK
+		asm.JEq.Imm(asm.R3, 0, "out"),
+		asm.And.Imm(asm.R4, 0xfff),
+		asm.JNE.Imm(asm.R4, int32(vlan), "out"),
+		asm.JLE.Imm(asm.R2, int32(size), "out"),
+		asm.Mov.Imm(asm.R0, 2), // TC_ACT_SHOT
+		asm.Return().WithSymbol("out"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := netlink.LinkByName(leg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := link.Attrs().Index
+	qdisc := &netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}, QdiscType: "clsact"}
+	if err = netlink.QdiscAdd(qdisc); err != nil {
+		t.Fatal(err)
+	}
+	if err = netlink.FilterAdd(&netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: 3, Priority: 1}, // ETH_P_ALL
+		Fd:          prog.FD(), Name: "drop", DirectAction: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		_ = netlink.QdiscDel(qdisc)
+		_ = prog.Close()
+	}
+}
+
+// leg is the trunk's port that a machine's NIC is wired to: the one behind which the trunk
+// has learned a MAC.
+func (s *story) leg(t *testing.T, mac string) string {
+	t.Helper()
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trunk, err := netlink.LinkByName("trunk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	neighbours, err := netlink.NeighListExecute(netlink.Ndmsg{Family: 7}) // AF_BRIDGE
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range neighbours {
+		for _, l := range links {
+			if n.LinkIndex == l.Attrs().Index && l.Attrs().MasterIndex == trunk.Attrs().Index && n.HardwareAddr.String() == hw.String() {
+				return l.Attrs().Name
+			}
+		}
+	}
+	t.Fatalf("the trunk knows no leg of %s", mac)
+	return ""
+}
+
+// verify: the trunk is whole, then a VLAN is taken from a leg, then a leg's MTU shrinks.
+func (s *story) verify(t *testing.T) {
+	if out, code := s.fabricVerify(t); code != 0 {
+		t.Fatalf("a whole trunk: exit code %d: %s", code, out)
+	}
+	leg := s.leg(t, s.compute1.sh(t, "cat /sys/class/net/eth6/address")) // which the probes came from
+	mend := s.drop(t, leg, 110, 0)
+	out, code := s.fabricVerify(t)
+	mend()
+	if code == 0 || !strings.Contains(out, "110") {
+		t.Errorf("VLAN 110 is dropped on %s: exit code %d: %s", leg, code, out)
+	}
+	mend = s.drop(t, leg, 111, 1200)
+	out, code = s.fabricVerify(t)
+	mend()
+	if code == 0 || !strings.Contains(out, "111") {
+		t.Errorf("VLAN 111 drops long frames on %s: exit code %d: %s", leg, code, out)
+	}
+	if out, code = s.fabricVerify(t); code != 0 {
+		t.Errorf("mended: exit code %d: %s", code, out)
+	}
+}
+
+func (s *story) fabricVerify(t *testing.T) (out string, code int) {
+	t.Helper()
+	cmd := exec.Command(s.bin, "fabric", "verify", "--physical-network", "default", "--yes", "-o", "json")
+	var words strings.Builder
+	cmd.Stderr = &words
+	text, err := cmd.Output()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if !json.Valid(text) {
+		t.Fatalf("not JSON: %v: %s: %s", err, text, words.String())
+	}
+	t.Logf("%s", text)
+	return string(text), cmd.ProcessState.ExitCode()
+}
