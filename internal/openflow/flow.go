@@ -314,7 +314,7 @@ func compareFlows(a, b Flow) int {
 func Probe() Flow {
 	return Flow{
 		Table: tAnswered, Priority: 1,
-		Match:   []Cond{is(Reg6, 0xffffffff), number(CTState, ctTrk, ctTrk), number(CTMark, 1, 1)},
+		Match:   []Cond{is(Reg6, 0xffffffff), number(CTState, ctTrk, ctTrk), number(CTMark, 1, 1), is(EthType, typeIPv4)},
 		Actions: []Action{{Kind: Commit}, track(tReply)},
 	}
 }

@@ -196,8 +196,10 @@ func (c *compilation) shared() {
 		c.tracked(tReply, 1, tDeliver, tAllow)
 		// What was let through by a stateful rule is kept, with whose rule it was.
 		kept := func(priority uint16, reg uint8, bit uint32) {
-			c.add(tDeliver, priority, m(is(regCond(reg), 1), number(CTState, ctTrk, ctTrk|ctReply|ctInv|ctRel), number(CTMark, 0, bit)),
-				Action{Kind: Commit}, to(tOut))
+			for _, ethType := range []uint32{typeIPv4, typeIPv6} {
+				c.add(tDeliver, priority, m(is(regCond(reg), 1), number(CTState, ctTrk, ctTrk|ctReply|ctInv|ctRel), number(CTMark, 0, bit), is(EthType, ethType)),
+					Action{Kind: Commit}, to(tOut))
+			}
 		}
 		kept(30, regSent, 1)
 		kept(29, regLet, 2)

@@ -134,7 +134,7 @@ func (b *bridge) probe(ctx context.Context) (bool, error) {
 	}
 	err = b.conn.bundle(ctx, [][]byte{add, deleteFlow(idOf(f))})
 	var refused *SwitchError
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && refused.unsupported() {
 		return false, nil
 	}
 	if err != nil {

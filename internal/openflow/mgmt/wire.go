@@ -55,7 +55,8 @@ const (
 	portNormal = 0xfffffffa
 	noFlood10  = 1 << 4 // OFPPC_NO_FLOOD
 
-	nicira = 0x00002320
+	nicira            = 0x00002320
+	experimenterError = 0xffff
 )
 
 type header struct {
@@ -331,6 +332,13 @@ func (e *SwitchError) Error() string {
 		name = errorNames[e.Type]
 	}
 	return fmt.Sprintf("Open vSwitch answers: %s (code %d)", name, e.Code)
+}
+
+// unsupported reports whether the error is that the datapath lacks an action (OFPBAC_BAD_TYPE) or a
+// field (OFPBMC_BAD_FIELD, OFPBMC_BAD_MASK).
+func (e *SwitchError) unsupported() bool {
+	const noConntrack = 43 // NXBAC_CT_DATAPATH_SUPPORT, an error of Nicira's
+	return *e == SwitchError{experimenterError, noConntrack} || *e == SwitchError{2, 0} || *e == SwitchError{4, 6} || *e == SwitchError{4, 8}
 }
 
 func parseError(b []byte) error {
