@@ -63,13 +63,17 @@ type Port struct {
 	anyAddress bool // Allowed was empty when it was given
 }
 
-// Access is a port of the bridge that is nobody's we know: untagged frames from it belong to VLAN.
-type Access struct {
-	OFPort uint32
-	VLAN   int
-	// Trunk: it carries tagged frames beside (vlan_mode native-tagged, native-untagged).
-	Trunk bool
+// Other is a port of the bridge that is nobody's we know, as NORMAL sees it. A trunk of all
+// VLANs, whose untagged frames are those of VLAN 0, need not be named.
+type Other struct {
+	OFPort   uint32
+	Untagged int   // VLAN of its untagged frames; -1 = it has none
+	Tagged   []int // VLANs of its tagged frames
+	Trunk    bool  // Tagged are all of them
 }
+
+// Local is the OpenFlow port of the bridge itself.
+const Local = 0xfffffffe
 
 // Bridge is what is compiled.
 type Bridge struct {
@@ -80,7 +84,7 @@ type Bridge struct {
 	Conntrack bool
 	Datapath  string
 	Ports     []Port
-	Others    []Access
+	Others    []Other
 }
 
 // Limits.
@@ -174,7 +178,7 @@ func Compile(b Bridge) (*Program, map[string]error) {
 	c.Ports = slices.SortedFunc(slices.Values(b.Ports), func(a, b Port) int { return strings.Compare(a.ID, b.ID) })
 	closed := map[int][]*Port{} // protected ports by VLAN
 	seen := map[uint32]bool{}
-	var open []Access
+	var open []Other
 	some := false
 	for i := range c.Ports {
 		p := &c.Ports[i]
@@ -184,7 +188,9 @@ func Compile(b Bridge) (*Program, map[string]error) {
 			err = fmt.Errorf("%w: VLAN %d has %d protected ports already", ErrBridge, p.VLAN, MaxGroup)
 		}
 		if err != nil {
-			c.fail(p, err)
+			if p.Protected || p.Down {
+				c.fail(p, err)
+			}
 			if p.OFPort < 1 || p.OFPort > MaxOFPort || seen[p.OFPort] {
 				continue // it is none
 			}
@@ -200,7 +206,7 @@ func Compile(b Bridge) (*Program, map[string]error) {
 			closed[p.VLAN] = append(closed[p.VLAN], p)
 		case err == nil:
 			c.flood = append(c.flood, p.OFPort)
-			open = append(open, Access{OFPort: p.OFPort, VLAN: p.VLAN})
+			open = append(open, Other{OFPort: p.OFPort, Untagged: p.VLAN})
 		}
 	}
 	slices.Sort(c.flood)
@@ -298,7 +304,7 @@ func (c *compilation) cut(p *Port) {
 }
 
 // unreachable keeps from ports that are down what NORMAL would forward to them.
-func (c *compilation) unreachable(open []Access) {
+func (c *compilation) unreachable(open []Other) {
 	for i := range c.Ports {
 		p := &c.Ports[i]
 		if !p.Down || p.VLAN < 0 || p.VLAN > 4094 {
@@ -311,8 +317,11 @@ func (c *compilation) unreachable(open []Access) {
 		}
 		c.add(tClassify, 44010, m(tag, mac))
 		for _, a := range open {
-			if a.VLAN == p.VLAN {
+			if a.Untagged == p.VLAN {
 				c.add(tClassify, 45018, m(is(InPort, a.OFPort), untagged, mac))
+			}
+			if slices.Contains(a.Tagged, p.VLAN) && p.VLAN > 0 {
+				c.add(tClassify, 45018, m(is(InPort, a.OFPort), tagged(p.VLAN), mac))
 			}
 		}
 		c.add(tForward, 110, m(is(regCond(regZone), c.zone(p.VLAN)), mac)) // from protected ports
@@ -322,17 +331,29 @@ func (c *compilation) unreachable(open []Access) {
 func tagged(vlan int) Cond { return is(VLAN, present|uint32(vlan)) } //nolint:gosec // at most 4094
 
 // open has ports without protection, and trunks, look where their frames would go.
-func (c *compilation) open(closed map[int][]*Port, ports []Access) {
-	for _, a := range ports {
-		next := []Action{normal}
-		if closed[a.VLAN] != nil {
-			next = []Action{set(regZone, c.zone(a.VLAN)), to(tForward)}
+func (c *compilation) open(closed map[int][]*Port, ports []Other) {
+	for _, o := range ports {
+		in := is(InPort, o.OFPort)
+		enter := func(tag Cond, vlan int) {
+			if closed[vlan] != nil {
+				c.add(tClassify, 45010, m(in, tag), set(regZone, c.zone(vlan)), to(tForward))
+			} else {
+				c.add(tClassify, 45010, m(in, tag), normal)
+			}
 		}
-		c.add(tClassify, 45010, m(is(InPort, a.OFPort), untagged), next...)
-		if !a.Trunk {
-			// NORMAL takes no tagged frame from an access port: it is not to be taken for a trunk's.
-			c.add(tClassify, 45000, m(is(InPort, a.OFPort)), normal)
+		if o.Untagged >= 0 {
+			enter(untagged, o.Untagged)
 		}
+		if o.Trunk {
+			continue
+		}
+		for _, vlan := range o.Tagged {
+			if vlan > 0 && vlan <= 4094 {
+				enter(tagged(vlan), vlan)
+			}
+		}
+		// NORMAL drops the rest. It is not to be taken for a trunk's.
+		c.add(tClassify, 45000, m(in), normal)
 	}
 	for vlan := range closed {
 		tag := untagged

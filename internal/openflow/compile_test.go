@@ -50,7 +50,7 @@ func defaultGroup(members ...string) []model.FilterRule {
 	}
 }
 
-func compiled(t testing.TB, ports []Port, others ...Access) *Program {
+func compiled(t testing.TB, ports []Port, others ...Other) *Program {
 	t.Helper()
 	p, errs := Compile(Bridge{Conntrack: true, Datapath: "netdev", Ports: ports, Others: others})
 	if len(errs) > 0 {
@@ -70,7 +70,7 @@ func TestFlowsAreAsReviewed(t *testing.T) {
 	vrrp.Allowed = append(vrrp.Allowed, Source{MAC{0, 0, 0x5e, 0, 1, 7}, pfx("10.0.0.100/32")})
 	for name, b := range map[string]Bridge{
 		"group": {Conntrack: true, Ports: []Port{guest(1, append(defaultGroup("10.0.0.1/32", "10.0.0.2/32", "fd00::1/128"), ssh)...), guest(2, defaultGroup("10.0.0.1/32", "10.0.0.2/32", "fd00::1/128")...)}},
-		"mixed": {Conntrack: true, Slot: 1, Ports: []Port{plain, down, vrrp}, Others: []Access{{OFPort: 9, VLAN: 100}, {OFPort: 10, VLAN: 7}}},
+		"mixed": {Conntrack: true, Slot: 1, Ports: []Port{plain, down, vrrp}, Others: []Other{{OFPort: 9, Untagged: 100}, {OFPort: 10, Untagged: 7, Trunk: true}, {OFPort: 11, Untagged: -1, Tagged: []int{4095, 100}}, {OFPort: Local, Untagged: 0}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			prog, errs := Compile(b)
@@ -251,6 +251,25 @@ func TestPortsThatAreDown(t *testing.T) {
 	}
 	if r := sentTo(prog, ip(frame(3, 0, mac(3), mac(9))), ctNew, 0); !slices.Equal(r.out, []string{"NORMAL"}) {
 		t.Errorf("a port without security is kept from sending: %v", r.out)
+	}
+}
+
+// TestVLANsThatAPortMayNotSend: what NORMAL would drop does not get past it to a protected port.
+func TestVLANsThatAPortMayNotSend(t *testing.T) {
+	open := guest(1, model.FilterRule{Protocol: model.AnyProtocol})
+	plain := guest(3)
+	plain.Protected, plain.Filter, plain.VLAN = false, nil, 7
+	prog := compiled(t, []Port{open, plain},
+		Other{OFPort: 9, Untagged: -1, Tagged: []int{4095}}, Other{OFPort: 10, Untagged: -1, Tagged: []int{100}}, Other{OFPort: 11, Untagged: 100})
+	for _, c := range []struct {
+		port uint32
+		tag  int
+		pass bool
+	}{{3, 100, false}, {3, 0, false}, {9, 100, false}, {9, 0, false}, {10, 100, true}, {10, 0, false}, {11, 0, true}, {11, 100, false}, {50, 100, true}, {50, 0, false}} {
+		r := sentTo(prog, frame(c.port, c.tag, mac(9), mac(1)).ip(addr("10.0.0.9"), addr("10.0.0.1"), protoTCP).ports(1, 80), ctNew, 0)
+		if got := slices.Equal(r.out, []string{"port 1"}); got != c.pass || (!c.pass && !slices.Equal(r.out, []string{"NORMAL"})) {
+			t.Errorf("from port %d with tag %d: %v", c.port, c.tag, r.out)
+		}
 	}
 }
 
@@ -461,7 +480,7 @@ func TestProgramIsAFunctionOfWhatIsAsked(t *testing.T) {
 		}
 		seen[f.Cookie()] = f.String()
 	}
-	if p := compiled(t, nil, Access{OFPort: 3}); len(p.Flows) > 0 {
+	if p := compiled(t, nil, Other{OFPort: 3}); len(p.Flows) > 0 {
 		t.Errorf("a bridge without protected ports has %d flows", len(p.Flows))
 	}
 }

@@ -30,7 +30,7 @@ type place struct {
 	t      testing.TB
 	sw     *Switch
 	guests map[int]*guest
-	others []openflow.Access
+	others []openflow.Other
 }
 
 // guest is a namespace with one interface, eth0.

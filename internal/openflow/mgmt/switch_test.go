@@ -321,7 +321,7 @@ func TestUnicastIsNotFlooded(t *testing.T) {
 	a := p.guest(br, 1, vlan, anyone(model.FilterRule{Protocol: model.AnyProtocol})...)
 	plain := p.guest(br, 2, vlan)
 	plain.port.Protected = false
-	p.others = append(p.others, openflow.Access{OFPort: plain.port.OFPort, VLAN: vlan})
+	p.others = append(p.others, openflow.Other{OFPort: plain.port.OFPort, Untagged: vlan})
 	far := p.guest("far", 9, vlan)
 	p.program()
 	a.reaches(far.ip())

@@ -337,8 +337,8 @@ func (e *SwitchError) Error() string {
 // unsupported reports whether the error is that the datapath lacks an action (OFPBAC_BAD_TYPE) or a
 // field (OFPBMC_BAD_FIELD, OFPBMC_BAD_MASK).
 func (e *SwitchError) unsupported() bool {
-	const noConntrack = 43 // NXBAC_CT_DATAPATH_SUPPORT, an error of Nicira's
-	return *e == SwitchError{experimenterError, noConntrack} || *e == SwitchError{2, 0} || *e == SwitchError{4, 6} || *e == SwitchError{4, 8}
+	const noAction, noField = 42, 43 // NXBAC_CT_DATAPATH_SUPPORT, NXBMC_CT_DATAPATH_SUPPORT
+	return *e == SwitchError{experimenterError, noAction} || *e == SwitchError{experimenterError, noField} || *e == SwitchError{2, 0} || *e == SwitchError{4, 6} || *e == SwitchError{4, 8}
 }
 
 func parseError(b []byte) error {
