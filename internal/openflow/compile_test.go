@@ -31,7 +31,8 @@ func guest(n byte, rules ...model.FilterRule) Port {
 	return Port{
 		ID: fmt.Sprintf("port-%02d", n), OFPort: uint32(n), VLAN: 100, MAC: mac(n), Protected: true,
 		Allowed: []Source{
-			{mac(n), pfx(fmt.Sprintf("10.0.0.%d/32", n))}, {mac(n), pfx(fmt.Sprintf("fd00::%d/128", n))},
+			{mac(n), pfx(fmt.Sprintf("10.0.0.%d/32", n))},
+			{mac(n), pfx(fmt.Sprintf("fd00::%d/128", n))},
 			{mac(n), pfx(fmt.Sprintf("fe80::%d/128", n))},
 		},
 		Filter: &model.Filter{Rules: rules},
@@ -45,8 +46,10 @@ func defaultGroup(members ...string) []model.FilterRule {
 		remotes = append(remotes, pfx(s))
 	}
 	return []model.FilterRule{
-		{Egress: true, Protocol: model.AnyProtocol}, {Egress: true, IPv6: true, Protocol: model.AnyProtocol},
-		{Protocol: model.AnyProtocol, Remotes: remotes}, {IPv6: true, Protocol: model.AnyProtocol, Remotes: remotes},
+		{Egress: true, Protocol: model.AnyProtocol},
+		{Egress: true, IPv6: true, Protocol: model.AnyProtocol},
+		{Protocol: model.AnyProtocol, Remotes: remotes},
+		{IPv6: true, Protocol: model.AnyProtocol, Remotes: remotes},
 	}
 }
 
