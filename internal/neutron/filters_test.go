@@ -70,8 +70,10 @@ func TestFilters(t *testing.T) {
 	a, changed := r.filterOf("h1", p.ID)
 	self := netip.PrefixFrom(p.FixedIPs[0].IP, 32)
 	want := []model.FilterRule{
-		{Protocol: -1, Remotes: []netip.Prefix{self}}, {IPv6: true, Protocol: -1, Remotes: []netip.Prefix{}},
-		{Egress: true, Protocol: -1}, {Egress: true, IPv6: true, Protocol: -1},
+		{Protocol: -1, Remotes: []netip.Prefix{self}},
+		{IPv6: true, Protocol: -1, Remotes: []netip.Prefix{}},
+		{Egress: true, Protocol: -1},
+		{Egress: true, IPv6: true, Protocol: -1},
 	}
 	if a.Filter == nil || !reflect.DeepEqual(a.Filter.Rules, want) {
 		t.Fatalf("default group: %+v", a.Filter)

@@ -65,8 +65,7 @@ func (p packet) matches(conds []Cond) bool {
 
 // run is a tiny Open vSwitch: what it does with one packet.
 type run struct {
-	flows   map[uint8][]Flow
-	noFlood []uint32
+	flows map[uint8][]Flow
 	// state is what conntrack says of the packet once it is asked, mark that of its connection.
 	state, mark uint32
 
@@ -186,7 +185,7 @@ func frame(in uint32, tag int, src, dst MAC) packet {
 
 // ip makes it an IP packet.
 func (p packet) ip(src, dst netip.Addr, proto uint32) packet {
-	s, d := Field(IPSrc), Field(IPDst)
+	s, d := IPSrc, IPDst
 	p.put(EthType, typeIPv4)
 	if src.Is6() {
 		s, d = IPv6Src, IPv6Dst

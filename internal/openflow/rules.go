@@ -65,7 +65,7 @@ func (c *compilation) rule(p *Port, r *model.FilterRule, ordinal map[string]int)
 	if err != nil {
 		return err
 	}
-	table, end, far := tAllow, is(regCond(regTo), p.OFPort), Field(IPSrc)
+	table, end, far := tAllow, is(regCond(regTo), p.OFPort), IPSrc
 	actions := []Action{set(regLet, 1), to(tDeliver)}
 	if r.Egress {
 		table, end, far = tEgress, is(regCond(regFrom), p.OFPort), IPDst

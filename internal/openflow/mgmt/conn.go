@@ -209,8 +209,8 @@ func (c *conn) flows(ctx context.Context) (map[flowID]int, error) {
 		if a.kind != typeMultiReply {
 			return false, fmt.Errorf("%w: message %d answers the question for flows", ErrProtocol, a.kind)
 		}
-		more, err := parseFlows(a.body, func(id flowID) { out[id]++ })
-		return !more, err
+		more, perr := parseFlows(a.body, func(id flowID) { out[id]++ })
+		return !more, perr
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read flows: %w", err)

@@ -23,8 +23,8 @@ func (c *conn) ports(ctx context.Context) (map[uint32]portState, error) {
 		if a.kind != type10StatsReply {
 			return false, fmt.Errorf("%w: message %d answers the question for ports", ErrProtocol, a.kind)
 		}
-		more, err := parsePorts(a.body, func(p portState) { out[uint32(p.number)] = p })
-		return !more, err
+		more, perr := parsePorts(a.body, func(p portState) { out[uint32(p.number)] = p })
+		return !more, perr
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read ports: %w", err)
