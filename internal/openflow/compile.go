@@ -176,10 +176,29 @@ func Compile(b Bridge) (*Program, map[string]error) {
 		Bridge: b, flows: map[string]*Flow{}, sets: map[string]uint32{}, ids: map[uint32]bool{}, noFlood: map[uint32]bool{}, errs: map[string]error{},
 	}
 	c.Ports = slices.SortedFunc(slices.Values(b.Ports), func(a, b Port) int { return strings.Compare(a.ID, b.ID) })
-	closed := map[int][]*Port{} // protected ports by VLAN
+	closed, open, some := c.sort()
+	if !some {
+		return &Program{Flood: c.flood}, c.errs
+	}
+	for _, vlan := range slices.Sorted(maps.Keys(closed)) {
+		c.network(vlan, closed[vlan])
+		for _, p := range closed[vlan] {
+			c.protect(p)
+		}
+	}
+	c.open(closed, open)
+	c.unreachable(open)
+	if len(closed) > 0 {
+		c.shared()
+	}
+	return c.program(), c.errs
+}
+
+// sort tells ports apart: the protected ones by VLAN, and those that are like any other. Ports that
+// are down are cut off. some is false where there is neither of the first two kinds.
+func (c *compilation) sort() (closed map[int][]*Port, open []Other, some bool) {
+	closed = map[int][]*Port{}
 	seen := map[uint32]bool{}
-	var open []Other
-	some := false
 	for i := range c.Ports {
 		p := &c.Ports[i]
 		p.anyAddress = len(p.Allowed) == 0
@@ -209,27 +228,13 @@ func Compile(b Bridge) (*Program, map[string]error) {
 			open = append(open, Other{OFPort: p.OFPort, Untagged: p.VLAN})
 		}
 	}
+	for _, o := range c.Others {
+		if !seen[o.OFPort] {
+			open = append(open, o)
+		}
+	}
 	slices.Sort(c.flood)
-	if !some {
-		return &Program{Flood: c.flood}, c.errs
-	}
-	for _, vlan := range slices.Sorted(maps.Keys(closed)) {
-		c.network(vlan, closed[vlan])
-		for _, p := range closed[vlan] {
-			c.protect(p)
-		}
-	}
-	for _, a := range c.Others {
-		if !seen[a.OFPort] {
-			open = append(open, a)
-		}
-	}
-	c.open(closed, open)
-	c.unreachable(open)
-	if len(closed) > 0 {
-		c.shared()
-	}
-	return c.program(), c.errs
+	return closed, open, some
 }
 
 // check reports why a port cannot be compiled at all.

@@ -30,7 +30,9 @@ func (c *compilation) sources(p *Port) {
 	}
 	byMAC := map[MAC][]netip.Prefix{p.MAC: nil}
 	for _, s := range p.Allowed {
-		byMAC[s.MAC] = append(byMAC[s.MAC], s.Prefix)
+		if s.Prefix.IsValid() {
+			byMAC[s.MAC] = append(byMAC[s.MAC], s.Prefix)
+		}
 	}
 	for _, mac := range slices.SortedFunc(maps.Keys(byMAC), func(a, b MAC) int { return bytes.Compare(a[:], b[:]) }) {
 		prefixes := byMAC[mac]

@@ -305,3 +305,7 @@ func fromGroup(members ...string) []model.FilterRule {
 func tcp(port int) model.FilterRule {
 	return model.FilterRule{Protocol: 6, PortMin: &port, PortMax: &port}
 }
+
+func mustPrefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func filterOf(rules []model.FilterRule) *model.Filter { return &model.Filter{Rules: rules} }
