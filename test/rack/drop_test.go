@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -85,27 +86,23 @@ func (s *story) leg(t *testing.T, mac string) string {
 	return ""
 }
 
-// verify: the trunk is whole, then a VLAN is taken from a leg, then a leg's MTU shrinks.
+// verify: the trunk is whole, then a VLAN is taken from a leg, then a leg's MTU shrinks. A
+// machine of a busy host may be too slow for its turn, which the run says of it: it is run again.
 func (s *story) verify(t *testing.T) {
-	if out, code := s.fabricVerify(t); code != 0 {
-		t.Fatalf("a whole trunk: exit code %d: %s", code, out)
+	says := func(what string, is func(out string, code int) bool) {
+		t.Helper()
+		eventually(t, what, 4*time.Minute, func() bool { return is(s.fabricVerify(t)) })
 	}
+	clean := func(_ string, code int) bool { return code == 0 }
+	says("the trunk is whole", clean)
 	leg := s.leg(t, s.compute1.sh(t, "cat /sys/class/net/eth6/address")) // which the probes came from
 	mend := s.drop(t, leg, 110, 0)
-	out, code := s.fabricVerify(t)
+	says("VLAN 110 is dropped", func(out string, code int) bool { return code == 6 && strings.Contains(out, `"lost": "110"`) })
 	mend()
-	if code == 0 || !strings.Contains(out, "110") {
-		t.Errorf("VLAN 110 is dropped on %s: exit code %d: %s", leg, code, out)
-	}
 	mend = s.drop(t, leg, 111, 1200)
-	out, code = s.fabricVerify(t)
+	says("VLAN 111 drops long frames", func(out string, code int) bool { return code == 6 && strings.Contains(out, "111") })
 	mend()
-	if code == 0 || !strings.Contains(out, "111") {
-		t.Errorf("VLAN 111 drops long frames on %s: exit code %d: %s", leg, code, out)
-	}
-	if out, code = s.fabricVerify(t); code != 0 {
-		t.Errorf("mended: exit code %d: %s", code, out)
-	}
+	says("the trunk is mended", clean)
 }
 
 func (s *story) fabricVerify(t *testing.T) (out string, code int) {
