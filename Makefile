@@ -50,7 +50,7 @@ generate:
 check-generated: generate
 	@if ! git diff --exit-code --stat; then echo "generated code is not current: commit what 'make generate' made" >&2; exit 1; fi
 
-BENCHES := ./internal/store ./internal/neutron ./internal/api ./internal/ml2 ./internal/ipam ./internal/eswitch/veb ./internal/ovs ./internal/dhcp ./test/bench
+BENCHES := ./internal/store ./internal/neutron ./internal/api ./internal/ml2 ./internal/ipam ./internal/eswitch/veb ./internal/ovs ./internal/openflow/mgmt ./internal/dhcp ./test/bench
 
 ## bench: the benchmarks behind docs/performance.md
 bench:

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +39,7 @@ type Config struct {
 	// agent; need WithBridges.
 	BridgeMappings   map[string]string
 	DatapathType     string // of those bridges: system, netdev
+	Filters          bool   // the bridges' ports are filtered, told to the controller; needs WithFilters
 	AvailabilityZone string // of the DHCP and L3 agents; "" = "nova"
 	Version          string
 	AuditInterval    time.Duration // safety net; default 60 s
@@ -149,7 +152,7 @@ func Run(ctx context.Context, cfg Config, sw eswitch.Switch, opts ...Option) err
 		parts = append(parts, lp.plugs.Run)
 	}
 	if len(cfg.BridgeMappings) > 0 {
-		w := newBridgeWorker(o.bridges, o.filters, lp)
+		w := newBridgeWorker(o.bridges, o.filters, slices.Sorted(maps.Values(cfg.BridgeMappings)), lp)
 		parts = append(parts, w.run)
 	}
 	if cfg.DHCP {

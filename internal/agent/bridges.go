@@ -34,8 +34,8 @@ type BridgePort struct {
 
 // Filters enforce port security and security groups on bridges' ports.
 type Filters interface {
-	// Set is given all the ports of a bridge that are plugged, in the order of ids, and
-	// returns those that it could not do as asked. It is idempotent, and never called twice at
+	// Set is given all the ports of a bridge that are plugged, in the order of ids, none for
+	// one that has none, and returns those that it could not do as asked. It is idempotent, and never called twice at
 	// once for a bridge.
 	Set(ctx context.Context, bridge string, ports []FilterPort) map[string]error
 	// Events wakes the caller when something may not be as Set left it; nil = never.
@@ -59,14 +59,14 @@ type bridgeWorker struct {
 	*loop
 	bridges Bridges
 	filters Filters
+	mapped  []string // names of the bridges
 	log     *slog.Logger
 	known   map[string]model.PortReport
-	within  map[string]bool // bridges that filters were set for
 	fails   int
 }
 
-func newBridgeWorker(b Bridges, f Filters, l *loop) *bridgeWorker {
-	return &bridgeWorker{loop: l, bridges: b, filters: f, log: l.log, known: map[string]model.PortReport{}, within: map[string]bool{}}
+func newBridgeWorker(b Bridges, f Filters, mapped []string, l *loop) *bridgeWorker {
+	return &bridgeWorker{loop: l, bridges: b, filters: f, mapped: mapped, log: l.log, known: map[string]model.PortReport{}}
 }
 
 func (w *bridgeWorker) run(ctx context.Context) {
@@ -155,8 +155,8 @@ func (w *bridgeWorker) filter(ctx context.Context, want map[string]*model.Attach
 		return nil
 	}
 	by := map[string][]FilterPort{}
-	for b := range w.within {
-		by[b] = nil // none is left
+	for _, b := range w.mapped {
+		by[b] = nil // one without ports has flows of ours still, if it had some
 	}
 	for _, att := range sorted(want) {
 		if p := ports[att.PortID]; p.OFPort > 0 && p.Err == nil {
@@ -166,10 +166,6 @@ func (w *bridgeWorker) filter(ctx context.Context, want map[string]*model.Attach
 	bad := map[string]error{}
 	for _, b := range slices.Sorted(maps.Keys(by)) {
 		maps.Copy(bad, w.filters.Set(ctx, b, by[b]))
-		w.within[b] = len(by[b]) > 0
-		if len(by[b]) == 0 {
-			delete(w.within, b)
-		}
 	}
 	return bad
 }

@@ -86,6 +86,7 @@ func (c *Config) roles(devices, networks, routers int) []model.Agent {
 			Configurations: map[string]any{
 				"bridge_mappings": c.BridgeMappings, "datapath_type": cmp.Or(c.DatapathType, "system"), "tunnel_types": []string{},
 				"ovs_hybrid_plug": false, "extensions": []string{}, "devices": devices, directBridges: true,
+				"port_filter": c.Filters,
 			},
 		})
 	}

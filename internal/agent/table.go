@@ -189,8 +189,11 @@ func (d *Desired) put(in []*fabricv1.Attachment, before Desired) error {
 		}
 		delete(d.refused, id)
 		d.Attachments[id], d.arrived[id] = a, now
-		if old := before.Attachments[id]; old != nil && sameAttachment(old, a) {
-			d.Attachments[id] = old // so that it need not be written again
+		// What is asked for is the same while the revision is, but for what filters let through.
+		if old := before.Attachments[id]; old != nil && old.Revision == a.Revision {
+			if sameAttachment(old, a) {
+				d.Attachments[id] = old // so that it need not be written again
+			}
 			if at := before.arrived[id]; at != 0 {
 				d.arrived[id] = at
 			} else {

@@ -158,7 +158,19 @@ type Libvirt struct {
 
 // SecurityGroup is [securitygroup].
 type SecurityGroup struct {
-	Enable bool
+	Enable   bool
+	Firewall string // FirewallOVS or FirewallNone
+}
+
+// Values of firewall_driver.
+const (
+	FirewallOVS  = "openvswitch"
+	FirewallNone = "noop"
+)
+
+// Filters reports whether the agent enforces port security and security groups on its bridges.
+func (c *Config) Filters() bool {
+	return c.SecurityGroup.Enable && c.SecurityGroup.Firewall == FirewallOVS && len(c.Bridges()) > 0
 }
 
 // Quotas is [quotas]: rows per project, -1 = no limit.

@@ -98,8 +98,8 @@ func knownAgents() []Option {
 			socket_os_addr socket_of_transport socket_of_port socket_of_addr fabrics default_timeout max_polling_count
 			rootwrap_conf`),
 		known("of", "there is no eswitchd", "start_of_agent of_agent_mappings"),
-		known("securitygroup", "ports on VFs are not filtered, as in Neutron", `firewall_driver enable_ipset
-			permitted_ethertypes`),
+		known("securitygroup", "rules are OpenFlow, without ipset; ports on VFs are not filtered", "enable_ipset"),
+		known("securitygroup", "frames that are neither ARP nor IP do not pass a port with port security", "permitted_ethertypes"),
 		known("ovs", noOVS, `integration_bridge tunnel_bridge int_peer_patch_port tun_peer_patch_port local_ip
 			resource_provider_bandwidths resource_provider_hypervisors resource_provider_packet_processing_without_direction
 			resource_provider_packet_processing_with_direction resource_provider_default_hypervisor

@@ -149,8 +149,21 @@ func ml2Mechanisms() []Option {
 		},
 		{
 			Name: Name{"securitygroup", "enable_security_group"}, Kind: Bool, Default: "true",
-			Help: "Give ports security groups. Ports on VFs are not filtered by them, as in Neutron.",
+			Help: "Give ports security groups, and enforce them on ports of Open vSwitch bridges. Ports on VFs are not filtered by " +
+				"them, as in Neutron.",
 			into: func(c *Config) any { return &c.SecurityGroup.Enable },
+		},
+		{
+			Name: Name{"securitygroup", "firewall_driver"}, Default: FirewallOVS, Choices: []string{FirewallOVS, FirewallNone}, Role: Agents,
+			Words: map[string]string{
+				"neutron.agent.firewall.NoopFirewallDriver": FirewallNone, "neutron.agent.firewall:NoopFirewallDriver": FirewallNone,
+				"iptables_hybrid": FirewallOVS, "iptables": FirewallOVS,
+				"neutron.agent.linux.iptables_firewall.OVSHybridIptablesFirewallDriver": FirewallOVS,
+				"neutron.agent.linux.iptables_firewall.IptablesFirewallDriver":          FirewallOVS,
+			},
+			Help: "What enforces port security and security groups on ports of Open vSwitch bridges: openvswitch (OpenFlow, with " +
+				"conntrack) or noop (nothing does, spoof checks included). Neutron's names of other drivers mean openvswitch.",
+			into: func(c *Config) any { return &c.SecurityGroup.Firewall },
 		},
 	}
 }

@@ -19,6 +19,9 @@ func (o *Option) parse(text string) (any, error) {
 	}
 	switch o.Kind {
 	case String:
+		if w, ok := o.Words[text]; ok {
+			text = w
+		}
 		return text, o.one(text)
 	case Bool:
 		return parseBool(text)

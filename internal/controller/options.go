@@ -61,6 +61,7 @@ func neutronOptions(c *config.Config) neutron.Options {
 		MaxAddressPairs:      c.Default.MaxAllowedAddressPair,
 		MaxRoutes:            c.Default.MaxRoutes,
 		NoSNAT:               !c.Default.EnableSNATByDefault,
+		NoFilters:            !c.SecurityGroup.Enable,
 		DHCPAgentsPerNetwork: c.Default.DHCPAgentsPerNetwork,
 		DNSDomain:            c.Default.DNSDomain + ".",
 	}

@@ -157,7 +157,7 @@ func (s *session) derivePorts(v *view, d *fabricv1.Delta) *watch {
 	var refused []model.PortReport
 	for _, a := range list {
 		old := v.attachments[a.PortID]
-		if old != nil && old.Revision == a.Revision {
+		if old != nil && sameAttachment(old, a) {
 			want[a.PortID] = old
 			continue
 		}

@@ -50,12 +50,16 @@ func (v *view) setAttachments(want map[string]*model.Attachment, d *fabricv1.Del
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(want)) {
-		// The revision of an attachment changes with its content.
-		if old := v.attachments[id]; old == nil || old.Revision != want[id].Revision {
+		if old := v.attachments[id]; old == nil || !sameAttachment(old, want[id]) {
 			d.Attachments = append(d.Attachments, rpc.EncodeAttachment(want[id]))
 		}
 	}
 	v.attachments = want
+}
+
+// sameAttachment: the revision of an attachment changes with its content, filter apart.
+func sameAttachment(a, b *model.Attachment) bool {
+	return a == b || a.Revision == b.Revision && a.Filter.Equal(b.Filter)
 }
 
 // setNetworks does the same for DHCP networks. Hosts come and go all the time and may be

@@ -59,7 +59,9 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		agent.WithPlugs((&plugRole{cfg: cfg, log: o.Log, sw: sw, br: br}).start),
 	}
 	if br != nil {
-		opts = append(opts, agent.WithBridges(br))
+		f := newFilters(cfg, br, o.Log)
+		defer f.Close()
+		opts = append(opts, agent.WithBridges(br), agent.WithFilters(f))
 	}
 	meta, err := openMetadata(cfg, o.Log, reg)
 	if err != nil {
@@ -96,6 +98,7 @@ func agentConfig(cfg *config.Config, version string) agent.Config {
 		VnicType:               cfg.Eswitch.VnicType,
 		BridgeMappings:         cfg.Bridges(),
 		DatapathType:           cfg.OVS.Datapath,
+		Filters:                cfg.Filters(),
 		DHCP:                   cfg.DHCP.Enabled,
 		L3:                     cfg.L3.Enabled,
 		AvailabilityZone:       cfg.Agent.AvailabilityZone,

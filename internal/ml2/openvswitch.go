@@ -45,9 +45,10 @@ func (d *openVSwitch) bind(t try) (plug, string) {
 	}
 	vifType, details := d.vif(t.port, agents[0])
 	if direct, _ := agents[0].Configurations["direct_bridges"].(bool); direct {
-		// The agent is ours: ports go into the bridge of their physical network itself, and
-		// nobody filters them.
-		details[detailPortFilter] = false
+		// The agent is ours: ports go into the bridge of their physical network itself, and it
+		// says whether it filters them there.
+		filters, _ := agents[0].Configurations["port_filter"].(bool)
+		details[detailPortFilter] = filters && d.securityGroups
 		if b, ok := member(agents[0].Configurations, "bridge_mappings")[s.PhysicalNetwork].(string); ok {
 			details["bridge_name"] = b
 		}

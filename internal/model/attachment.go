@@ -25,10 +25,11 @@ const (
 // Open vSwitch bridge, with these attributes. It is derived from the port, its network and
 // its subnets; it is never stored by the controller.
 type Attachment struct {
-	Kind      string `json:"kind,omitempty"`   // AttachVF or AttachOVS
-	Bridge    string `json:"bridge,omitempty"` // AttachOVS: the bridge, as in vif_details bridge_name
-	PortID    string `json:"port_id"`
-	Revision  int64  `json:"revision"` // the port's revision_number it was derived from
+	Kind   string `json:"kind,omitempty"`   // AttachVF or AttachOVS
+	Bridge string `json:"bridge,omitempty"` // AttachOVS: the bridge, as in vif_details bridge_name
+	PortID string `json:"port_id"`
+	// Revision changes with everything else here but Filter: groups change without their ports.
+	Revision  int64  `json:"revision"`
 	NetworkID string `json:"network_id"`
 	ProjectID string `json:"project_id"`
 	Device    string `json:"device_id,omitempty"` // the instance
@@ -146,4 +147,25 @@ func (a *InstanceData) Equal(b *InstanceData) bool {
 		return a == b
 	}
 	return a.HostName == b.HostName && a.UserData == b.UserData && slices.Equal(a.PublicKeys, b.PublicKeys)
+}
+
+// Equal reports whether two filters allow the same by the same rules, in the same order.
+func (f *Filter) Equal(o *Filter) bool {
+	if f == nil || o == nil || f == o {
+		return f == o
+	}
+	return slices.EqualFunc(f.Rules, o.Rules, func(a, b FilterRule) bool { return a.equal(&b) })
+}
+
+func (r *FilterRule) equal(o *FilterRule) bool {
+	return r.Egress == o.Egress && r.IPv6 == o.IPv6 && r.Protocol == o.Protocol && r.Stateless == o.Stateless &&
+		sameInt(r.PortMin, o.PortMin) && sameInt(r.PortMax, o.PortMax) &&
+		(r.Remotes == nil) == (o.Remotes == nil) && slices.Equal(r.Remotes, o.Remotes)
+}
+
+func sameInt(a, b *int) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
 }

@@ -21,7 +21,7 @@ import (
 //
 // It is a function of what the port and the network say of themselves and of nothing
 // else. Revision is a hash of the rest of the attachment: it stays while only the port's
-// status, name or the like change.
+// status, name or the like change. Filter is left out: see Service.Attachments.
 func AttachmentOf(p *model.Port, n *model.Network) (*model.Attachment, bool) {
 	b := &p.Binding
 	kind, ok := attachmentKind(b)
@@ -158,6 +158,7 @@ func (s *Service) Attachments(snap store.Snapshot, host string) ([]*model.Attach
 	ports, changed := s.t.Ports.WatchBy(snap, ByHost, host)
 	watches := []<-chan struct{}{changed}
 	networks := make(map[string]*model.Network)
+	filters := s.filtersOf(snap)
 	var out []*model.Attachment
 	for p := range ports {
 		n, seen := networks[p.NetworkID]
@@ -168,8 +169,11 @@ func (s *Service) Attachments(snap store.Snapshot, host string) ([]*model.Attach
 			watches = append(watches, networkChanged)
 		}
 		if a, ok := AttachmentOf(p, n); ok {
+			if a.Kind == model.AttachOVS {
+				a.Filter = filters.of(p)
+			}
 			out = append(out, a)
 		}
 	}
-	return out, s.merges.any(watches...)
+	return out, s.merges.any(append(watches, filters.channels...)...)
 }

@@ -27,6 +27,7 @@ type Options struct {
 	MaxAddressPairs   int  // 10
 	MaxRoutes         int  // of a router: 30
 	NoSNAT            bool // where a request does not say: SNAT
+	NoFilters         bool // security groups are not enforced on any host
 
 	DHCPAgentsPerNetwork int    // 1
 	DNSDomain            string // "openstacklocal."

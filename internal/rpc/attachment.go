@@ -18,6 +18,7 @@ func EncodeAttachment(a *model.Attachment) *fabricv1.Attachment {
 		PhysicalNetwork: a.PhysicalNetwork, Vlan: unsigned(a.VLAN), Mac: a.MAC, Mtu: unsigned(a.MTU),
 		SpoofCheck: a.SpoofCheck, LinkState: encodeLinkState(a.LinkState),
 		MinTxRate: unsigned(a.MinTxRate), MaxTxRate: unsigned(a.MaxTxRate), Kind: a.Kind, Bridge: a.Bridge,
+		Filter: EncodeFilter(a.Filter),
 	}
 	if a.Trust != nil {
 		t := *a.Trust
@@ -93,6 +94,10 @@ func DecodeAttachment(in *fabricv1.Attachment) (*model.Attachment, error) {
 			out.Allowed = append(out.Allowed, model.AllowedSource{MAC: s.GetMac(), Prefix: p})
 		}
 	}
+	if in.GetFilter() != nil && in.GetKind() != model.AttachOVS {
+		c.fail("filter", "a VF has none")
+	}
+	out.Filter = c.filter(in.GetFilter())
 	if c.failed() {
 		return nil, c.err
 	}

@@ -24,6 +24,8 @@ const (
 	MaxRouters     = 1024
 	MaxRoles       = 8
 	maxAllowed     = 1024
+	maxRules       = 4096  // of one port's filter
+	maxRemotes     = 32768 // prefixes in all of them
 	maxSubnets     = 256
 	maxInterfaces  = 256  // of one router
 	maxFloating    = 4096 // floating IPs of one router
