@@ -38,7 +38,7 @@ func (n *Node) advertise(p *place, l netlink.Link, want *model.DHCPNetwork, s *s
 			return nil
 		}
 	}
-	return netspace.DoAt(p.ns, func() (err error) {
+	return netspace.DoAt(p.NS, func() (err error) {
 		s.adverts, err = ra.NewServer(l.Attrs().Name, c, n.log.With("network", want.NetworkID))
 		return err
 	})

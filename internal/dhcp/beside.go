@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"neutrino/internal/model"
+	"neutrino/internal/portspace"
 )
 
 // startBeside keeps the network's Companion running in the namespace that is there now, and
@@ -15,12 +16,12 @@ func (n *Node) startBeside(p *place, want *model.DHCPNetwork, s *served) {
 	}
 	before := s.status.Beside
 	s.status.Beside = nil
-	id := namespaceID(p.ns)
+	id := portspace.HostID(p.NS)
 	if s.beside != nil && s.besideOf != id {
 		s.status.Beside = s.stopBeside()
 	}
 	if s.beside == nil {
-		c, err := n.o.Beside(p.name, p.ns)
+		c, err := n.o.Beside(p.Name, p.NS)
 		if err != nil {
 			s.status.Beside = errors.Join(s.status.Beside, err)
 			if before == nil || before.Error() != s.status.Beside.Error() {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"neutrino/internal/model"
+	"neutrino/internal/portspace"
 	"neutrino/internal/ra"
 )
 
@@ -34,12 +35,8 @@ var ErrClosed = errors.New("DHCP node is closed")
 // is then tried again. It must be safe for concurrent use, and must not call the Node.
 type FindVF func(portID string) (vf VF, ok bool)
 
-// VF is a virtual function of this host.
-type VF struct {
-	PF     string // name of the physical function
-	Index  int
-	Netdev string // its name in the host's namespace; "" while it is elsewhere
-}
+// VF is a virtual function of this host, or an interface of an Open vSwitch bridge.
+type VF = portspace.VF
 
 // Companion works beside the DHCP server of one network, in its namespace: a metadata
 // proxy, for example. The Node calls it from one goroutine at a time.
@@ -156,21 +153,12 @@ func NewNode(o Options) (*Node, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Node{
-		o: o, log: o.Log, m: m, home: home, homeNL: homeNL, homeID: namespaceID(home),
+		o: o, log: o.Log, m: m, home: home, homeNL: homeNL, homeID: portspace.HostID(home),
 		kick: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 		want: map[string]*model.DHCPNetwork{}, nets: map[string]*served{},
 	}
 	go n.run(ctx)
 	return n, nil
-}
-
-// namespaceID tells namespaces of one machine apart for as long as they live.
-func namespaceID(h netns.NsHandle) string {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(h), &st); err != nil {
-		return "unknown"
-	}
-	return fmt.Sprintf("%d", st.Ino)
 }
 
 // Set makes exactly these networks served: it is full state, and calling it again

@@ -10,6 +10,7 @@ import (
 
 	"neutrino/internal/model"
 	"neutrino/internal/netspace"
+	"neutrino/internal/portspace"
 )
 
 // reconcile brings the host to what is wanted. The lock is held.
@@ -96,32 +97,26 @@ func (n *Node) removeOthers(ctx context.Context) []error {
 }
 
 func (n *Node) removeUnwanted(name string) error {
-	p, err := openPlace(name)
+	p, err := spaces.Open(name)
 	if isNotExist(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	if p.mark.host != n.homeID || n.want[p.mark.network] != nil {
+	defer p.Close()
+	if p.Host != n.homeID || n.want[p.Owner] != nil {
 		return nil
 	}
-	if s := n.nets[p.mark.network]; s != nil {
+	if s := n.nets[p.Owner]; s != nil {
 		if err = s.stopAll(); err != nil {
 			return err
 		}
 	}
-	l, mark, err := p.vf()
-	if err != nil {
+	if err := p.GiveAllBack(n.home, n.homeNL); err != nil {
 		return err
 	}
-	if l != nil {
-		if err := p.giveBack(n.home, n.homeNL, l, mark); err != nil {
-			return err
-		}
-	}
-	n.log.Info("DHCP namespace removed", "network", p.mark.network, "namespace", name)
+	n.log.Info("DHCP namespace removed", "network", p.Owner, "namespace", name)
 	return netspace.Delete(name)
 }
 
@@ -134,13 +129,13 @@ func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	s.status.Namespace = p.name
-	l, err := n.holdVF(p, want, vf, found, s)
+	defer p.Close()
+	s.status.Namespace = p.Name
+	h, err := n.holdVF(p, want, vf, found, s)
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
-	l, err = p.configure(l, want)
+	l, err := p.configure(h, want)
 	if err != nil {
 		return errors.Join(err, s.stop())
 	}
@@ -162,47 +157,41 @@ func (n *Node) defaults() Defaults {
 // enter opens the network's namespace, or makes it when there is a VF to put in.
 func (n *Node) enter(want *model.DHCPNetwork, create bool) (*place, error) {
 	name := n.namespace(want.NetworkID)
-	mark := nsMark{host: n.homeID, network: want.NetworkID}
-	p, err := openPlace(name)
+	s, err := spaces.Enter(name, n.homeID, want.NetworkID)
 	if isNotExist(err) {
 		if !create {
 			return nil, fmt.Errorf("%w for a VF for port %s", errPending, want.PortID)
 		}
-		return createPlace(name, mark)
+		s, err = spaces.Create(name, n.homeID, want.NetworkID, func() error { return hostOnly("default") })
 	}
 	if err != nil {
 		return nil, err
 	}
-	if p.mark != mark {
-		found := p.mark
-		p.close()
-		if found.network == "" {
-			return nil, fmt.Errorf("namespace %s exists and is not ours", name)
-		}
-		return nil, fmt.Errorf("namespace %s belongs to network %s of host namespace %s", name, found.network, found.host)
-	}
-	return p, nil
+	return &place{s}, nil
 }
 
 // holdVF makes sure that the namespace holds the port's VF and no other.
-func (n *Node) holdVF(p *place, want *model.DHCPNetwork, vf VF, found bool, s *served) (netlink.Link, error) {
-	l, mark, err := p.vf()
+func (n *Node) holdVF(p *place, want *model.DHCPNetwork, vf VF, found bool, s *served) (portspace.Held, error) {
+	ports, err := p.Ports()
 	if err != nil {
-		return nil, err
+		return portspace.Held{}, err
 	}
-	if l != nil {
-		stale := mark.port != want.PortID || found && (mark.pf != vf.PF || mark.index != vf.Index)
-		if !stale {
-			return l, nil
+	for id, h := range ports {
+		if id == want.PortID && (!found || h.Mark.PF == vf.PF && h.Mark.Index == vf.Index) {
+			continue
 		}
-		if err := errors.Join(s.stop(), p.giveBack(n.home, n.homeNL, l, mark)); err != nil {
-			return nil, err
+		if err := errors.Join(s.stop(), p.GiveBack(n.home, n.homeNL, h)); err != nil {
+			return portspace.Held{}, err
 		}
+		delete(ports, id)
+	}
+	if h, ok := ports[want.PortID]; ok {
+		return h, nil
 	}
 	if !found || vf.Netdev == "" {
-		return nil, fmt.Errorf("%w for a VF for port %s", errPending, want.PortID)
+		return portspace.Held{}, fmt.Errorf("%w for a VF for port %s", errPending, want.PortID)
 	}
-	return p.take(n.homeNL, vf, want.PortID)
+	return p.Take(n.homeNL, vf, want.PortID)
 }
 
 func (n *Node) startServer(p *place, l netlink.Link, view *View, s *served) error {
@@ -214,7 +203,7 @@ func (n *Node) startServer(p *place, l netlink.Link, view *View, s *served) erro
 	if err := s.stop(); err != nil {
 		return err
 	}
-	return netspace.DoAt(p.ns, func() error {
+	return netspace.DoAt(p.NS, func() error {
 		log := n.log.With("network", view.networkID)
 		srv, err := newServer(a.Name, view, log, n.m, n.Kick)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"neutrino/internal/config"
 	"neutrino/internal/dhcp"
 	"neutrino/internal/metadata"
+	"neutrino/internal/portspace"
 	"neutrino/internal/serve"
 )
 
@@ -126,10 +127,7 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 		return nil, err
 	}
 	node, err := dhcp.NewNode(dhcp.Options{
-		FindVF: func(portID string) (dhcp.VF, bool) {
-			vf, ok := find(portID)
-			return dhcp.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
-		},
+		FindVF:     netdevs(find),
 		LeaseTime:  lease,
 		DNSDomain:  strings.TrimSuffix(d.cfg.Default.DNSDomain, "."),
 		DNSServers: dns,
@@ -146,6 +144,14 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 	}
 	d.node = node
 	return node, nil
+}
+
+// netdevs is FindVF as those ask it who take the network's own ports into namespaces.
+func netdevs(find agent.FindVF) func(portID string) (portspace.VF, bool) {
+	return func(portID string) (portspace.VF, bool) {
+		vf, ok := find(portID)
+		return portspace.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
+	}
 }
 
 // dnsServers are those of subnets that name none.

@@ -17,10 +17,7 @@ type routerRole struct {
 
 func (r *routerRole) start(find agent.FindVF) (agent.RouterServer, error) {
 	node, err := router.NewNode(router.Options{
-		FindVF: func(portID string) (router.VF, bool) {
-			vf, ok := find(portID)
-			return router.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
-		},
+		FindVF: netdevs(find),
 		Log:    r.log,
 		Beside: besideRouters(r.meta),
 	})

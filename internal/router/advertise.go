@@ -21,7 +21,7 @@ func (n *Node) advertise(s *seat, want *model.RouterSpec, ports map[string]held,
 		}
 		kept[port.PortID] = true
 		if err := n.advertiseOn(s, port, h, config, c); err != nil {
-			return fmt.Errorf("advertise the router on %s in %s: %w", h.link.Attrs().Name, s.name, err)
+			return fmt.Errorf("advertise the router on %s in %s: %w", h.Link.Attrs().Name, s.Name, err)
 		}
 	}
 	var errs []error
@@ -35,7 +35,7 @@ func (n *Node) advertise(s *seat, want *model.RouterSpec, ports map[string]held,
 }
 
 func (n *Node) advertiseOn(s *seat, port *model.RouterPort, h held, config ra.Config, c *carried) error {
-	link := h.link.Attrs()
+	link := h.Link.Attrs()
 	if a := c.advertisers[port.PortID]; a != nil {
 		if a.alive() && a.ifindex == link.Index && a.mac == port.MAC {
 			a.Update(config)
@@ -44,8 +44,8 @@ func (n *Node) advertiseOn(s *seat, port *model.RouterPort, h held, config ra.Co
 		delete(c.advertisers, port.PortID)
 		_ = a.Close() // its socket is of no use any more
 	}
-	return netspace.DoAt(s.ns, func() error {
-		server, err := ra.NewServer(link.Name, config, n.log.With("router", s.mark.router))
+	return netspace.DoAt(s.NS, func() error {
+		server, err := ra.NewServer(link.Name, config, n.log.With("router", s.Owner))
 		if err == nil {
 			c.advertisers[port.PortID] = &advertised{server, link.Index, port.MAC}
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"neutrino/internal/model"
+	"neutrino/internal/portspace"
 	"neutrino/internal/ra"
 )
 
@@ -39,11 +40,7 @@ var ErrClosed = errors.New("router node is closed")
 type FindVF func(portID string) (vf VF, ok bool)
 
 // VF is a virtual function of this host, or an internal port of an Open vSwitch bridge.
-type VF struct {
-	PF     string // name of the physical function, or of the bridge
-	Index  int    // -1: a port of a bridge
-	Netdev string // its name in the host's namespace, or the last one it had there
-}
+type VF = portspace.VF
 
 // Companion works beside a router, inside its namespace.
 type Companion interface {
@@ -138,21 +135,12 @@ func NewNode(o Options) (*Node, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Node{
-		o: o, log: o.Log, home: home, homeNL: homeNL, homeID: namespaceID(home),
+		o: o, log: o.Log, home: home, homeNL: homeNL, homeID: portspace.HostID(home),
 		kick: make(chan struct{}, 1), events: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 		routers: map[string]*carried{},
 	}
 	go n.run(ctx)
 	return n, nil
-}
-
-// namespaceID tells namespaces of one machine apart for as long as they live.
-func namespaceID(h netns.NsHandle) string {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(h), &st); err != nil {
-		return "unknown"
-	}
-	return fmt.Sprintf("%d", st.Ino)
 }
 
 // Set makes exactly these routers carried: it is full state, and calling it again with the

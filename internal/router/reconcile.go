@@ -74,27 +74,21 @@ func (n *Node) removeOthers(ctx context.Context) []error {
 }
 
 func (n *Node) removeUnwanted(name string) error {
-	s, err := openSeat(name)
+	s, err := spaces.Open(name)
 	if isNotExist(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	if s.mark.host != n.homeID || n.wanted(s.mark.router) {
+	defer s.Close()
+	if s.Host != n.homeID || n.wanted(s.Owner) {
 		return nil
 	}
-	ports, err := s.ports()
-	if err != nil {
+	if err := s.GiveAllBack(n.home, n.homeNL); err != nil {
 		return err
 	}
-	for _, h := range ports {
-		if err := s.giveBack(n.home, n.homeNL, h); err != nil {
-			return err
-		}
-	}
-	n.log.Info("router removed", "router", s.mark.router, "namespace", name)
+	n.log.Info("router removed", "router", s.Owner, "namespace", name)
 	return netspace.Delete(name)
 }
 
@@ -105,7 +99,7 @@ func (n *Node) ensure(want *model.RouterSpec, c *carried) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	for range passes {
 		changed, err := n.pass(s, want, c)
 		if err != nil {
@@ -116,32 +110,23 @@ func (n *Node) ensure(want *model.RouterSpec, c *carried) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s does not stay as it is made: does somebody else change it?", s.name)
+	return fmt.Errorf("%s does not stay as it is made: does somebody else change it?", s.Name)
 }
 
 // enter opens the router's namespace, or makes it when there is a netdev to put in.
 func (n *Node) enter(want *model.RouterSpec) (*seat, error) {
 	name := n.namespace(want.RouterID)
-	mark := nsMark{host: n.homeID, router: want.RouterID}
-	s, err := openSeat(name)
+	s, err := spaces.Enter(name, n.homeID, want.RouterID)
 	if isNotExist(err) {
 		if id := n.nothingFor(want); id != "" {
 			return nil, fmt.Errorf("%w for a netdev for port %s", errPending, id)
 		}
-		return createSeat(name, mark)
+		s, err = spaces.Create(name, n.homeID, want.RouterID, prepare)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if s.mark != mark {
-		found := s.mark
-		s.close()
-		if found.router == "" {
-			return nil, fmt.Errorf("namespace %s exists and is not ours", name)
-		}
-		return nil, fmt.Errorf("namespace %s belongs to router %s of host namespace %s", name, found.router, found.host)
-	}
-	return s, nil
+	return &seat{s}, nil
 }
 
 // nothingFor names a port if no port of the router has a netdev yet; "" = one has, or the
@@ -180,8 +165,8 @@ func (n *Node) pass(s *seat, want *model.RouterSpec, c *carried) (changed bool, 
 	}
 	names := map[string]string{}
 	for id, h := range ports {
-		if h.mark.bridged() {
-			names[id] = h.link.Attrs().Name
+		if h.Mark.Bridged() {
+			names[id] = h.Link.Attrs().Name
 		}
 	}
 	metadataPort := uint16(0)
@@ -189,7 +174,7 @@ func (n *Node) pass(s *seat, want *model.RouterSpec, c *carried) (changed bool, 
 		metadataPort = n.o.MetadataPort
 	}
 	p := newPlan(want, names, metadataPort)
-	ruled, err := ensureRules(s.ns, &p.rules)
+	ruled, err := ensureRules(s.NS, &p.rules)
 	if err != nil {
 		return changed, err
 	}
@@ -199,7 +184,7 @@ func (n *Node) pass(s *seat, want *model.RouterSpec, c *carried) (changed bool, 
 	}
 	changed = changed || ruled || settled
 	if ruled || !c.adopted {
-		ended, err := endFlows(s.ns, &p.keep)
+		ended, err := endFlows(s.NS, &p.keep)
 		if err != nil {
 			return changed, err
 		}
@@ -218,7 +203,7 @@ func (n *Node) pass(s *seat, want *model.RouterSpec, c *carried) (changed bool, 
 
 // hold makes sure that the namespace holds the ports' netdevs and no others.
 func (n *Node) hold(s *seat, want *model.RouterSpec) (ports map[string]held, changed bool, err error) {
-	if ports, err = s.ports(); err != nil {
+	if ports, err = s.Ports(); err != nil {
 		return nil, false, err
 	}
 	wanted := map[string]bool{}
@@ -227,10 +212,10 @@ func (n *Node) hold(s *seat, want *model.RouterSpec) (ports map[string]held, cha
 	}
 	for id, h := range ports {
 		vf, found := n.o.FindVF(id)
-		if wanted[id] && (!found || h.mark.pf == vf.PF && h.mark.index == vf.Index) {
+		if wanted[id] && (!found || h.Mark.PF == vf.PF && h.Mark.Index == vf.Index) {
 			continue
 		}
-		if err := s.giveBack(n.home, n.homeNL, h); err != nil {
+		if err := s.GiveBack(n.home, n.homeNL, h); err != nil {
 			return nil, true, err
 		}
 		delete(ports, id)
@@ -246,7 +231,7 @@ func (n *Node) hold(s *seat, want *model.RouterSpec) (ports map[string]held, cha
 			errs = append(errs, fmt.Errorf("%w for a netdev for port %s", errPending, p.PortID))
 			continue
 		}
-		h, err := s.take(n.homeNL, vf, p.PortID)
+		h, err := s.Take(n.homeNL, vf, p.PortID)
 		if err != nil {
 			if !errors.Is(err, errPending) {
 				return nil, true, err
@@ -273,8 +258,8 @@ func (n *Node) settle(s *seat, p *plan, ports map[string]held, c *carried) (chan
 		if err != nil {
 			return true, err
 		}
-		if h.link, err = s.nl.LinkByIndex(h.link.Attrs().Index); err != nil {
-			return true, fmt.Errorf("look at %s in %s: %w", d.name, s.name, err)
+		if h.Link, err = s.NL.LinkByIndex(h.Link.Attrs().Index); err != nil {
+			return true, fmt.Errorf("look at %s in %s: %w", d.name, s.Name, err)
 		}
 		ports[d.port.PortID] = h
 		changed = changed || did
@@ -313,7 +298,7 @@ func (n *Node) announce(s *seat, p *plan, ports map[string]held, fresh map[strin
 			continue
 		}
 		if news := fresh[id]; len(news) > 0 {
-			all = append(all, notices(h.link, news)...)
+			all = append(all, notices(h.Link, news)...)
 			c.tell[id] = again{announceRepeat, now.Add(announceEvery)}
 			continue
 		}
@@ -321,7 +306,7 @@ func (n *Node) announce(s *seat, p *plan, ports map[string]held, fresh map[strin
 		if !ok || now.Before(next.at) {
 			continue
 		}
-		all = append(all, notices(h.link, d.addresses)...)
+		all = append(all, notices(h.Link, d.addresses)...)
 		c.tell[id] = again{next.left - 1, now.Add(announceEvery)}
 		if next.left <= 1 {
 			delete(c.tell, id)
@@ -335,8 +320,8 @@ func (n *Node) announce(s *seat, p *plan, ports map[string]held, fresh map[strin
 	if len(all) == 0 {
 		return
 	}
-	if err := netspace.DoAt(s.ns, func() error { return announce(all, &n.closing) }); err != nil {
-		n.log.Warn("neighbours were not told of addresses", "namespace", s.name, "err", err)
+	if err := netspace.DoAt(s.NS, func() error { return announce(all, &n.closing) }); err != nil {
+		n.log.Warn("neighbours were not told of addresses", "namespace", s.Name, "err", err)
 	}
 }
 
@@ -344,9 +329,9 @@ func (n *Node) announce(s *seat, p *plan, ports map[string]held, fresh map[strin
 func (n *Node) beside(s *seat, want *model.RouterSpec, ports map[string]held, c *carried) (err error) {
 	if n.o.Beside != nil {
 		if c.companion == nil {
-			if c.companion, err = n.o.Beside(s.name, s.ns); err != nil {
+			if c.companion, err = n.o.Beside(s.Name, s.NS); err != nil {
 				c.companion = nil
-				return fmt.Errorf("serve metadata in %s: %w", s.name, err)
+				return fmt.Errorf("serve metadata in %s: %w", s.Name, err)
 			}
 		}
 		c.companion.Set(want.Metadata)

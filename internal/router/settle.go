@@ -20,9 +20,9 @@ const protocol = unix.RTPROT_STATIC
 // configure makes a netdev what is asked for, changing only what differs. fresh are the
 // addresses that its neighbours have to be told of.
 func (s *seat) configure(h held, d *device) (fresh []netip.Prefix, changed bool, err error) {
-	a := h.link.Attrs()
+	a := h.Link.Attrs()
 	fail := func(what string, err error) error {
-		return fmt.Errorf("%s of %s in %s: %w", what, a.Name, s.name, err)
+		return fmt.Errorf("%s of %s in %s: %w", what, a.Name, s.Name, err)
 	}
 	mac, err := net.ParseMAC(d.port.MAC)
 	if err != nil || len(mac) != 6 {
@@ -30,30 +30,30 @@ func (s *seat) configure(h held, d *device) (fresh []netip.Prefix, changed bool,
 	}
 	moved := !bytes.Equal(a.HardwareAddr, mac)
 	if a.Name != d.name || moved {
-		if err = s.nl.LinkSetDown(h.link); err != nil {
+		if err = s.NL.LinkSetDown(h.Link); err != nil {
 			return nil, true, fail("set down", err)
 		}
-		if err = s.nl.LinkSetName(h.link, d.name); err != nil {
+		if err = s.NL.LinkSetName(h.Link, d.name); err != nil {
 			return nil, true, fail("set name "+d.name, err)
 		}
-		if err = s.nl.LinkSetHardwareAddr(h.link, mac); err != nil {
+		if err = s.NL.LinkSetHardwareAddr(h.Link, mac); err != nil {
 			return nil, true, fail("set MAC "+d.port.MAC, err)
 		}
 		changed = true
 	}
 	if d.port.MTU > 0 && a.MTU != d.port.MTU {
-		if err = s.nl.LinkSetMTU(h.link, d.port.MTU); err != nil {
+		if err = s.NL.LinkSetMTU(h.Link, d.port.MTU); err != nil {
 			return nil, true, fail(fmt.Sprintf("set MTU %d", d.port.MTU), err)
 		}
 		changed = true
 	}
 	if changed || a.Flags&net.FlagUp == 0 {
-		if err = s.nl.LinkSetUp(h.link); err != nil {
+		if err = s.NL.LinkSetUp(h.Link); err != nil {
 			return nil, true, fail("set up", err)
 		}
 		moved, changed = moved || a.Flags&net.FlagUp == 0, true
 	}
-	fresh, removed, err := s.setAddresses(h.link, d.addresses)
+	fresh, removed, err := s.setAddresses(h.Link, d.addresses)
 	if err != nil {
 		return nil, true, fail("set addresses", err)
 	}
@@ -67,7 +67,7 @@ func (s *seat) configure(h held, d *device) (fresh []netip.Prefix, changed bool,
 // setAddresses adds before it removes, so that what stays in a subnet is never without an
 // address there.
 func (s *seat) setAddresses(l netlink.Link, addresses []netip.Prefix) (added []netip.Prefix, removed bool, err error) {
-	have, err := s.nl.AddrList(l, netlink.FAMILY_ALL)
+	have, err := s.NL.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, false, err
 	}
@@ -87,13 +87,13 @@ func (s *seat) setAddresses(l netlink.Link, addresses []netip.Prefix) (added []n
 		if p.Addr().Is6() {
 			add.Flags = unix.IFA_F_NODAD
 		}
-		if err := s.nl.AddrAdd(l, add); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := s.NL.AddrAdd(l, add); err != nil && !errors.Is(err, unix.EEXIST) {
 			return added, removed, fmt.Errorf("add %s: %w", p, err)
 		}
 		added = append(added, p)
 	}
 	for p, a := range there {
-		if err := s.nl.AddrDel(l, a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		if err := s.NL.AddrDel(l, a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return added, removed, fmt.Errorf("remove %s: %w", p, err)
 		}
 		removed = true
@@ -109,9 +109,9 @@ func ipNet(p netip.Prefix) *net.IPNet {
 // alone. A route is replaced in one step. Routes by way of a netdev that is not here yet are
 // left out.
 func (s *seat) setRoutes(p *plan, ports map[string]held) (changed bool, err error) {
-	have, err := s.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	have, err := s.NL.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	if err != nil {
-		return false, fmt.Errorf("list routes of %s: %w", s.name, err)
+		return false, fmt.Errorf("list routes of %s: %w", s.Name, err)
 	}
 	there := map[netip.Prefix]netlink.Route{}
 	var extra []netlink.Route
@@ -132,7 +132,7 @@ func (s *seat) setRoutes(p *plan, ports map[string]held) (changed bool, err erro
 			continue
 		}
 		want := &netlink.Route{
-			LinkIndex: h.link.Attrs().Index, Dst: ipNet(r.to), Gw: r.via.AsSlice(), Protocol: protocol, Table: unix.RT_TABLE_MAIN,
+			LinkIndex: h.Link.Attrs().Index, Dst: ipNet(r.to), Gw: r.via.AsSlice(), Protocol: protocol, Table: unix.RT_TABLE_MAIN,
 		}
 		if r.onlink {
 			want.Flags = int(netlink.FLAG_ONLINK)
@@ -142,8 +142,8 @@ func (s *seat) setRoutes(p *plan, ports map[string]held) (changed bool, err erro
 		if ok && sameRoute(&old, want) {
 			continue
 		}
-		if err := s.nl.RouteReplace(want); err != nil {
-			return changed, fmt.Errorf("route to %s by way of %s in %s: %w", r.to, r.via, s.name, err)
+		if err := s.NL.RouteReplace(want); err != nil {
+			return changed, fmt.Errorf("route to %s by way of %s in %s: %w", r.to, r.via, s.Name, err)
 		}
 		changed = true
 	}
@@ -151,8 +151,8 @@ func (s *seat) setRoutes(p *plan, ports map[string]held) (changed bool, err erro
 		extra = append(extra, r)
 	}
 	for i := range extra {
-		if err := s.nl.RouteDel(&extra[i]); err != nil && !errors.Is(err, unix.ESRCH) {
-			return changed, fmt.Errorf("remove route to %s in %s: %w", target(&extra[i]), s.name, err)
+		if err := s.NL.RouteDel(&extra[i]); err != nil && !errors.Is(err, unix.ESRCH) {
+			return changed, fmt.Errorf("remove route to %s in %s: %w", target(&extra[i]), s.Name, err)
 		}
 		changed = true
 	}
@@ -186,12 +186,12 @@ func (s *seat) settleSysctls(p *plan, ports map[string]held) (changed bool, err 
 			all = append(all, linkSysctls(p.devices[i].name)...)
 		}
 	}
-	err = netspace.DoAt(s.ns, func() (err error) {
+	err = netspace.DoAt(s.NS, func() (err error) {
 		changed, err = ensureSysctls(all)
 		return err
 	})
 	if err != nil {
-		return changed, fmt.Errorf("in %s: %w", s.name, err)
+		return changed, fmt.Errorf("in %s: %w", s.Name, err)
 	}
 	return changed, nil
 }
