@@ -35,8 +35,8 @@ type BridgePort struct {
 // Filters enforce port security and security groups on bridges' ports.
 type Filters interface {
 	// Set is given all the ports of a bridge that are plugged, in the order of ids, none for
-	// one that has none, and returns those that it could not do as asked. It is idempotent, and never called twice at
-	// once for a bridge.
+	// one that has none, and returns those that it could not do as asked. It is idempotent, and
+	// never called twice at once for a bridge.
 	Set(ctx context.Context, bridge string, ports []FilterPort) map[string]error
 	// Events wakes the caller when something may not be as Set left it; nil = never.
 	Events() <-chan struct{}

@@ -95,7 +95,8 @@ func (f *filters) program(ctx context.Context, bridge string, b openflow.Bridge,
 }
 
 func other(v ovs.VLANs) openflow.Other {
-	const local = 65534                                                                                 // in OpenFlow 1.0, and in the database
+	// In OpenFlow 1.0, and in the database.
+	const local = 65534
 	o := openflow.Other{OFPort: uint32(v.OFPort), Untagged: v.Untagged, Tagged: v.Tagged, Trunk: v.All} //nolint:gosec // positive
 	if v.OFPort == local {
 		o.OFPort = openflow.Local

@@ -130,36 +130,34 @@ func (s *Switch) Add(ctx context.Context, p Port) error {
 	return s.commit(ctx, db, v, []change{{describe: "make " + Name(p.ID), bridge: p.Bridge, addPort: madePort(p)}})
 }
 
-// Await waits until the database shows a port of a bridge in the state that it is asked for,
-// and returns that. When ctx ends before, it returns the last state, and why.
-func (s *Switch) Await(ctx context.Context, p Port, ready func(Status) bool) (Status, error) {
+// Await waits until a port is in place; see [Status.Up]. When ctx ends before, the error says what is amiss, too.
+func (s *Switch) Await(ctx context.Context, p Port) error {
 	for {
 		next := s.next()
-		st := Status{}
 		v, _, err := s.view()
 		if err == nil {
 			_, all := compute(v, nil, "", []Port{p}, nil)
-			if st = all[p.ID]; st.Interface != "" && ready(st) {
-				return st, nil
+			st := all[p.ID]
+			if st.Up() {
+				return nil
 			}
 			err = st.Err
 		}
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return st, errors.Join(ctx.Err(), err)
+			return errors.Join(ctx.Err(), err)
 		}
 	}
 }
 
-// Remove takes away what Add or Set made for a port, and says whether there was something.
-// What somebody else made stays.
-func (s *Switch) Remove(ctx context.Context, portID string) (removed bool, err error) {
+// Remove takes away what Add or Set made for a port. What somebody else made stays.
+func (s *Switch) Remove(ctx context.Context, portID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, db, err := s.view()
 	if err != nil {
-		return false, err
+		return err
 	}
 	var changes []change
 	for _, name := range v.bridgeNames() {
@@ -171,9 +169,9 @@ func (s *Switch) Remove(ctx context.Context, portID string) (removed bool, err e
 		}
 	}
 	if len(changes) == 0 {
-		return false, nil
+		return nil
 	}
-	return true, s.commit(ctx, db, v, changes)
+	return s.commit(ctx, db, v, changes)
 }
 
 // commit carries changes out in one transaction.

@@ -22,7 +22,7 @@ func BenchmarkAccessPort(b *testing.B) {
 		if _, err := r.Set(b.Context(), append(ports, p)); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := r.Await(b.Context(), p, func(s Status) bool { return s.Up() }); err != nil {
+		if err := r.Await(b.Context(), p); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()

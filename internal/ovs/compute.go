@@ -106,8 +106,7 @@ func (c *computation) existing(wanted map[string]Port) {
 	}
 }
 
-// portID is the port that a row is for; "" = none of ours. Of somebody else's ports only
-// those in mapped bridges count.
+// portID is the port that a row is for; "" = none of ours.
 func (c *computation) portID(p portRow) string {
 	if id := p.ExternalIDs[keyOwned]; id != "" {
 		return id
@@ -137,7 +136,7 @@ func (c *computation) keep(bridge string, p portRow, want Port) {
 	if !sameVLAN(p, row) || !maps.Equal(p.ExternalIDs, row.ExternalIDs) || !maps.Equal(p.OtherConfig, row.OtherConfig) {
 		c.add(change{describe: fmt.Sprintf("give %s of %s %s", p.Name, bridge, vlanText(row.Tag)), setPort: &row})
 	}
-	st := Status{Internal: owned}
+	st := Status{}
 	for _, u := range p.Interfaces {
 		i, ok := c.ifaces[u]
 		if !ok {

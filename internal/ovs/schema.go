@@ -8,12 +8,8 @@ import (
 // The columns that are read or written; see ovs-vswitchd.conf.db(5).
 
 type root struct {
-	UUID       string   `ovsdb:"_uuid"`
-	Bridges    []string `ovsdb:"bridges"`
-	OVSVersion *string  `ovsdb:"ovs_version"`
-	CurCfg     int      `ovsdb:"cur_cfg"`
-	Datapaths  []string `ovsdb:"datapath_types"`
-	IfaceTypes []string `ovsdb:"iface_types"`
+	UUID    string   `ovsdb:"_uuid"`
+	Bridges []string `ovsdb:"bridges"`
 }
 
 type bridge struct {
@@ -62,7 +58,7 @@ func columns() []client.MonitorOption {
 	var p portRow
 	var i iface
 	return []client.MonitorOption{
-		client.WithTable(&r, &r.Bridges, &r.OVSVersion, &r.CurCfg, &r.Datapaths, &r.IfaceTypes),
+		client.WithTable(&r, &r.Bridges),
 		client.WithTable(&b, &b.Name, &b.DatapathType, &b.Ports, &b.ExternalIDs),
 		client.WithTable(&p, &p.Name, &p.Interfaces, &p.Tag, &p.Trunks, &p.VLANMode, &p.Protected, &p.ExternalIDs, &p.OtherConfig),
 		client.WithTable(&i, &i.Name, &i.Type, &i.MAC, &i.MTURequest, &i.ExternalIDs, &i.OFPort, &i.Ifindex, &i.Error),

@@ -86,9 +86,8 @@ type Status struct {
 	// Ifindex of its netdev in Open vSwitch's namespace; 0 = it is in another, or not made. A
 	// netdev that is made anew, as those of the userspace datapath are when ovs-vswitchd starts,
 	// has another one.
-	Ifindex  int
-	Internal bool
-	Err      error // why it is not as asked, if it can be said
+	Ifindex int
+	Err     error // why it is not as asked, if it can be said
 }
 
 // Up reports whether the port is in place.
@@ -315,9 +314,6 @@ func checkBridges(bridges []Bridge) error {
 	return nil
 }
 
-// Bridges returns the mapped bridges.
-func (s *Switch) Bridges() []Bridge { return slices.Clone(s.o.Bridges) }
-
 // There says which of the mapped bridges exist.
 func (s *Switch) There() map[string]bool {
 	out := map[string]bool{}
@@ -329,15 +325,6 @@ func (s *Switch) There() map[string]bool {
 		_, out[b.Name] = v.bridges[b.Name]
 	}
 	return out
-}
-
-// Capabilities are the datapath and interface types that this Open vSwitch has.
-func (s *Switch) Capabilities() (datapaths, interfaces []string) {
-	v, _, err := s.view()
-	if err != nil {
-		return nil, nil
-	}
-	return v.root.Datapaths, v.root.IfaceTypes
 }
 
 // view is what the database shows at one moment.

@@ -34,7 +34,7 @@ func (o OpenVSwitch) Add(ctx context.Context, v VIF) error {
 	if err := o.Switch.Add(ctx, p); err != nil {
 		return err
 	}
-	if _, err := o.Switch.Await(ctx, p, func(s ovs.Status) bool { return s.OFPort > 0 }); err != nil {
+	if err := o.Switch.Await(ctx, p); err != nil {
 		return fmt.Errorf("wait for Open vSwitch to take interface %s into %s: %w; is ovs-vswitchd running?", v.Netdev, v.Bridge, err)
 	}
 	return nil
@@ -63,7 +63,7 @@ func pair(v VIF) error {
 
 // Remove implements Bridges. With one end of the pair goes the other, wherever it is.
 func (o OpenVSwitch) Remove(ctx context.Context, v VIF) error {
-	if _, err := o.Switch.Remove(ctx, v.PortID); err != nil {
+	if err := o.Switch.Remove(ctx, v.PortID); err != nil {
 		return err
 	}
 	l, err := netlink.LinkByName(v.Netdev)
