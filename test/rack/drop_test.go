@@ -89,23 +89,62 @@ func (s *story) leg(t *testing.T, mac string) string {
 // verify: the trunk is whole, then a VLAN is taken from a leg, then a leg's MTU shrinks. A
 // machine of a busy host may be too slow for its turn, which the run says of it: it is run again.
 func (s *story) verify(t *testing.T) {
-	says := func(what string, is func(out string, code int) bool) {
+	says := func(what string, is func(v verdict, code int) bool) {
 		t.Helper()
 		eventually(t, what, 4*time.Minute, func() bool { return is(s.fabricVerify(t)) })
 	}
-	clean := func(_ string, code int) bool { return code == 0 }
+	clean := func(v verdict, code int) bool { return code == 0 && v.Result.Clean && v.Result.Checked == 6 }
 	says("the trunk is whole", clean)
 	leg := s.leg(t, s.compute1.sh(t, "cat /sys/class/net/eth6/address")) // which the probes came from
 	mend := s.drop(t, leg, 110, 0)
-	says("VLAN 110 is dropped", func(out string, code int) bool { return code == 6 && strings.Contains(out, `"lost": "110"`) })
+	says("VLAN 110 is lost from compute1, to both others, and nothing else is", func(v verdict, code int) bool {
+		lost := 0
+		for _, p := range v.Result.Pairs {
+			if p.From == "compute1" && p.Lost == "110" && p.OneWay == "110" && len(p.Holes) == 0 {
+				lost++
+			} else if p.Lost != "" || len(p.Holes) > 0 {
+				return false
+			}
+		}
+		return code == 6 && lost == 2
+	})
 	mend()
+	const passes = 1200 - 14 // the leg counts the Ethernet header, without the tag, which it has taken off
 	mend = s.drop(t, leg, 111, 1200)
-	says("VLAN 111 drops long frames", func(out string, code int) bool { return code == 6 && strings.Contains(out, "111") })
+	says("VLAN 111 carries no more than 1186 bytes from compute1, to both others", func(v verdict, code int) bool {
+		holes := 0
+		for _, p := range v.Result.Pairs {
+			if p.From == "compute1" && p.Lost == "" && len(p.Holes) == 1 && p.Holes[0].VLANs == "111" && p.Holes[0].Passed == passes && p.Holes[0].Lost == passes+1 {
+				holes++
+			} else if p.Lost != "" || len(p.Holes) > 0 {
+				return false
+			}
+		}
+		return code == 6 && holes == 2
+	})
 	mend()
 	says("the trunk is mended", clean)
 }
 
-func (s *story) fabricVerify(t *testing.T) (out string, code int) {
+// verdict is what `fabric verify -o json` says, as far as it is looked at.
+type verdict struct {
+	Result struct {
+		Clean   bool `json:"clean"`
+		Checked int  `json:"checked"`
+		Pairs   []struct {
+			From   string `json:"from"`
+			Lost   string `json:"lost"`
+			OneWay string `json:"one_way"`
+			Holes  []struct {
+				VLANs  string `json:"vlans"`
+				Passed int    `json:"passed"`
+				Lost   int    `json:"lost"`
+			} `json:"mtu_holes"`
+		} `json:"pairs"`
+	} `json:"result"`
+}
+
+func (s *story) fabricVerify(t *testing.T) (v verdict, code int) {
 	t.Helper()
 	cmd := exec.Command(s.bin, "fabric", "verify", "--physical-network", "default", "--yes", "-o", "json")
 	var words strings.Builder
@@ -114,9 +153,9 @@ func (s *story) fabricVerify(t *testing.T) (out string, code int) {
 	if err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	if !json.Valid(text) {
+	if err = json.Unmarshal(text, &v); err != nil {
 		t.Fatalf("not JSON: %v: %s: %s", err, text, words.String())
 	}
-	t.Logf("%s", text)
-	return string(text), cmd.ProcessState.ExitCode()
+	t.Logf("exit code %d: %+v", cmd.ProcessState.ExitCode(), v)
+	return v, cmd.ProcessState.ExitCode()
 }
