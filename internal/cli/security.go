@@ -27,7 +27,7 @@ var rules = &resource{title: "security group rule", singular: "security_group_ru
 // securityCommand is `neutrino security`.
 func securityCommand(c *client, o *output) *cobra.Command {
 	cmd := group("security", "Security groups and their rules", securityGroupCommand(c, o), securityRuleCommand(c, o))
-	cmd.Long = cmd.Short + ".\n\nThey are kept and shown as Neutron does. Ports on VFs bypass them, as there: such a port says port_filter false."
+	cmd.Long = cmd.Short + ".\n\nThey are kept and shown as Neutron does, and enforced on ports of Open vSwitch bridges: such a port says port_filter\ntrue. Ports on VFs bypass them, as there."
 	cmd.GroupID = "resource"
 	return cmd
 }
