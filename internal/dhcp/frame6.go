@@ -186,19 +186,3 @@ func buildFrame6(srcMAC, dstMAC net.HardwareAddr, src, dst netip.Addr, srcPort, 
 	binary.BigEndian.PutUint16(udp[6:], check)
 	return f
 }
-
-// linkLocal is the address that the interface speaks from: the kernel's link-local, else the
-// one that its MAC gives (RFC 4291, appendix A).
-func linkLocal(ifi *net.Interface) netip.Addr {
-	addrs, _ := ifi.Addrs()
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
-			return p.Addr().WithZone("")
-		}
-	}
-	m := ifi.HardwareAddr
-	if len(m) != 6 {
-		return netip.IPv6Unspecified()
-	}
-	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
-}

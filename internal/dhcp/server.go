@@ -14,6 +14,8 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"neutrino/internal/ra"
 )
 
 // Server answers on one interface, DHCPv4 and DHCPv6. Its network may be replaced at any time.
@@ -58,7 +60,7 @@ func newServer(ifname string, v *View, log *slog.Logger, m *metrics, down func()
 	if err != nil {
 		return nil, fmt.Errorf("serve DHCP on %s: %w", ifname, err)
 	}
-	s := &Server{mac: ifi.HardwareAddr, local: linkLocal(ifi), log: log, m: m, down: down, done: make(chan struct{})}
+	s := &Server{mac: ifi.HardwareAddr, local: ra.LinkLocal(ifi), log: log, m: m, down: down, done: make(chan struct{})}
 	s.view.Store(v)
 	four, err := open(ifi, unix.ETH_P_IP, onlyServerPort, guardPort, s.serve)
 	if err != nil {

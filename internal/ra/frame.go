@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/ndp"
 	"golang.org/x/net/bpf"
@@ -100,15 +101,28 @@ func build(srcMAC, dstMAC net.HardwareAddr, src, dst netip.Addr, body []byte) []
 	return append(f, body...)
 }
 
-// linkLocal is the interface's link-local address: the kernel's, else the one that its MAC
-// gives (RFC 4291, appendix A).
-func linkLocal(ifi *net.Interface) netip.Addr {
+// LinkLocal is the address that an interface speaks from: the one that its MAC gives (RFC
+// 4291, appendix A), which it has or will have, else the first link-local one that it has.
+// What a service beside has on the interface, as the metadata service does on several hosts of
+// a link, is not it.
+func LinkLocal(ifi *net.Interface) netip.Addr {
+	var have []netip.Addr
 	addrs, _ := ifi.Addrs()
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
-			return p.Addr().WithZone("")
+			have = append(have, p.Addr().WithZone(""))
 		}
 	}
-	m := ifi.HardwareAddr
-	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+	return source(have, ifi.HardwareAddr)
+}
+
+func source(have []netip.Addr, mac net.HardwareAddr) netip.Addr {
+	own := netip.IPv6Unspecified()
+	if m := mac; len(m) == 6 {
+		own = netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+	}
+	if len(have) == 0 || slices.Contains(have, own) {
+		return own
+	}
+	return have[0]
 }

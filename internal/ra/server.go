@@ -80,7 +80,7 @@ func NewServer(ifname string, c Config, log *slog.Logger) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
-		conn: conn, mac: ifi.HardwareAddr, src: linkLocal(ifi), log: log, config: c, cancel: cancel,
+		conn: conn, mac: ifi.HardwareAddr, src: LinkLocal(ifi), log: log, config: c, cancel: cancel,
 		asked: make(chan ask, unicastBurst), updated: make(chan Config, 1), done: make(chan struct{}),
 	}
 	s.wg.Add(2)
