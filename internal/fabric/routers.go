@@ -69,17 +69,7 @@ func (s *session) fitRouter(r *model.RouterSpec) (*model.RouterSpec, error) {
 	if err := rpc.CheckRouter(&c); err != nil {
 		return nil, err
 	}
-	for i := range r.Metadata {
-		if _, err := rpc.DecodeDHCPHost(rpc.EncodeDHCPHost(&r.Metadata[i])); err != nil {
-			s.log.Error("port cannot be sent to its L3 agent", "port", r.Metadata[i].PortID, "error", err)
-			continue
-		}
-		c.Metadata = append(c.Metadata, r.Metadata[i])
-	}
-	if len(c.Metadata) > rpc.MaxHosts {
-		s.log.Error("router has too many instances behind it", "router", r.RouterID, "ports", len(c.Metadata))
-		c.Metadata = c.Metadata[:rpc.MaxHosts]
-	}
+	c.Metadata = s.fitHosts(r.Metadata, "L3 agent", "router", r.RouterID)
 	return &c, nil
 }
 

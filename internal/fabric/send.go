@@ -217,16 +217,22 @@ func (s *session) fit(n, old *model.DHCPNetwork) *model.DHCPNetwork {
 		s.log.Error("network cannot be sent to its DHCP agent", "network", n.NetworkID, "error", err)
 		return old
 	}
-	for i := range n.Hosts {
-		if _, err := rpc.DecodeDHCPHost(rpc.EncodeDHCPHost(&n.Hosts[i])); err != nil {
-			s.log.Error("port cannot be sent to its DHCP agent", "port", n.Hosts[i].PortID, "error", err)
+	c.Hosts = s.fitHosts(n.Hosts, "DHCP agent", "network", n.NetworkID)
+	return &c
+}
+
+// fitHosts leaves out what an agent would not accept, and what is too much for it.
+func (s *session) fitHosts(hosts []model.DHCPHost, agent, of, id string) (out []model.DHCPHost) {
+	for i := range hosts {
+		if _, err := rpc.DecodeDHCPHost(rpc.EncodeDHCPHost(&hosts[i])); err != nil {
+			s.log.Error("port cannot be sent to its "+agent, "port", hosts[i].PortID, "error", err)
 			continue
 		}
-		c.Hosts = append(c.Hosts, n.Hosts[i])
+		out = append(out, hosts[i])
 	}
-	if len(c.Hosts) > rpc.MaxHosts {
-		s.log.Error("network has too many ports for one DHCP agent", "network", n.NetworkID, "ports", len(c.Hosts))
-		c.Hosts = c.Hosts[:rpc.MaxHosts]
+	if len(out) > rpc.MaxHosts {
+		s.log.Error(of+" has too many ports for one "+agent, of, id, "ports", len(out))
+		out = out[:rpc.MaxHosts]
 	}
-	return &c
+	return out
 }

@@ -26,22 +26,28 @@ func (s *Service) AddInterface(ctx context.Context, who model.Actor, router, sub
 		return nil, err
 	}
 	defer release()
+	return s.changeInterfaces(ctx, "adding an interface to router "+router, router, func(a *attempt, r *model.Router) (*RouterInterface, error) {
+		if portID != "" {
+			return s.attachPort(a, who, r, portID)
+		}
+		return s.attachSubnet(a, who, r, subnetID, id)
+	})
+}
+
+// changeInterfaces attaches or detaches a port of a router, and writes the router's row with
+// it: interfaces, gateway and routes of one router change one after the other.
+func (s *Service) changeInterfaces(ctx context.Context, what, router string, change func(*attempt, *model.Router) (*RouterInterface, error)) (*RouterInterface, error) {
 	var out *RouterInterface
-	err = s.update(ctx, "adding an interface to router "+router, func(tx *store.Tx) error {
+	err := s.update(ctx, what, func(tx *store.Tx) error {
 		a := s.begin(tx)
 		old, ok := s.t.Routers.Read(tx, router)
 		if !ok {
 			return fault.RouterNotFound(router)
 		}
 		r := old.Clone()
-		var attachErr error
-		if portID != "" {
-			out, attachErr = s.attachPort(a, who, r, portID)
-		} else {
-			out, attachErr = s.attachSubnet(a, who, r, subnetID, id)
-		}
-		if attachErr != nil {
-			return attachErr
+		var changeErr error
+		if out, changeErr = change(a, r); changeErr != nil {
+			return changeErr
 		}
 		s.bump(&r.Meta)
 		s.t.Routers.Put(tx, r)
@@ -225,32 +231,12 @@ func (s *Service) seesPort(who model.Actor, p *model.Port, n *model.Network) boo
 // RemoveInterface takes an interface away: by its port, by a subnet, or by both, which then
 // must belong together. The port goes with it, unless it has other subnets.
 func (s *Service) RemoveInterface(ctx context.Context, who model.Actor, router, subnetID, portID string) (*RouterInterface, error) {
-	var out *RouterInterface
-	err := s.update(ctx, "removing an interface from router "+router, func(tx *store.Tx) error {
-		a := s.begin(tx)
-		old, ok := s.t.Routers.Read(tx, router)
-		if !ok {
-			return fault.RouterNotFound(router)
-		}
-		r := old.Clone()
-		var err error
+	return s.changeInterfaces(ctx, "removing an interface from router "+router, router, func(a *attempt, r *model.Router) (*RouterInterface, error) {
 		if portID != "" {
-			out, err = s.detachPort(a, r, portID, subnetID)
-		} else {
-			out, err = s.detachSubnet(a, r, subnetID)
+			return s.detachPort(a, r, portID, subnetID)
 		}
-		if err != nil {
-			return err
-		}
-		s.bump(&r.Meta)
-		s.t.Routers.Put(tx, r)
-		out.Router = r
-		return nil
+		return s.detachSubnet(a, r, subnetID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func (s *Service) detachPort(a *attempt, r *model.Router, portID, subnetID string) (*RouterInterface, error) {
