@@ -225,13 +225,14 @@ func (s *session) fit(n, old *model.DHCPNetwork) *model.DHCPNetwork {
 func (s *session) fitHosts(hosts []model.DHCPHost, agent, of, id string) (out []model.DHCPHost) {
 	for i := range hosts {
 		if _, err := rpc.DecodeDHCPHost(rpc.EncodeDHCPHost(&hosts[i])); err != nil {
-			s.log.Error("port cannot be sent to its "+agent, "port", hosts[i].PortID, "error", err)
+			s.log.Error("port cannot be sent to its agent", "agent", agent, "port", hosts[i].PortID, "error", err)
 			continue
 		}
 		out = append(out, hosts[i])
 	}
 	if len(out) > rpc.MaxHosts {
-		s.log.Error(of+" has too many ports for one "+agent, of, id, "ports", len(out))
+		s.log.Error("more ports than one agent takes: the rest are left out",
+			"agent", agent, of, id, "ports", len(out), "most", rpc.MaxHosts)
 		out = out[:rpc.MaxHosts]
 	}
 	return out
