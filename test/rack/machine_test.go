@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -69,7 +68,7 @@ func boot(ctx context.Context, name, addr, share string, vfs int) *machine {
 			NICs: 1, Bridge: "trunk", Wires: []string{"mgmt"}, Memory: 1024, Share: share, Output: &m.console,
 			Script: hostScript, Env: []string{"ADDR=" + addr, fmt.Sprintf("VFS=%d", vfs)},
 		}.Run(ctx)
-		if errors.Is(err, rig.ErrFrozen) {
+		if rig.EmulatorFailed(err) {
 			frozen.Store(true)
 		}
 		m.err = fmt.Errorf("%s went down: exit code %d: %w", name, code, err)

@@ -16,7 +16,7 @@ import (
 // inside says that the process is in the rack's namespaces.
 const inside = "NEUTRINO_RACK_INSIDE"
 
-// frozen is set when a machine stood still (rig.ErrFrozen).
+// frozen is set when a machine stood still, or its emulator died.
 var frozen atomic.Bool
 
 // runAgain is the exit code of a run in which a machine stood still: it says nothing of the

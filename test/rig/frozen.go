@@ -9,14 +9,35 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // ErrFrozen: the machine stood still, its processors halted. That is the emulator's doing,
 // which loses interrupts now and then, and says nothing of what ran in it: run it again.
 var ErrFrozen = errors.New("the emulated machine stood still")
+
+// ErrDied: the emulator itself died of a signal, by a failed assertion say. With a thread
+// per processor QEMU's emulation now and then flushes what another one uses
+// (iotlb_to_section). It says nothing of what ran in the machine either.
+var ErrDied = errors.New("the emulator died")
+
+// EmulatorFailed reports whether a run ended by a fault of the emulator, ErrFrozen or
+// ErrDied, so that it is to be run again.
+func EmulatorFailed(err error) bool { return errors.Is(err, ErrFrozen) || errors.Is(err, ErrDied) }
+
+// died tells the death of QEMU from its refusal to start.
+func died(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	st, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && st.Signaled()
+}
 
 // stillFor is after how long without a sign of life a machine counts as frozen. It gives
 // one every two seconds while its script runs.

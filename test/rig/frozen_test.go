@@ -3,10 +3,15 @@ package rig
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -42,4 +47,55 @@ func TestMachineThatStandsStillIsSwitchedOff(t *testing.T) {
 	if !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), "CPU#1") || !strings.Contains(err.Error(), "RIP=") {
 		t.Errorf("%v; want that it stood still, and where", err)
 	}
+}
+
+func TestDeathOfTheEmulatorIsToldFromItsRefusal(t *testing.T) {
+	m := machine(t)
+	m.Script = "echo up\nsleep 600\n"
+	m.Output = trigger{"up", func() {
+		qemu := 0
+		for _, pid := range children(t) {
+			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), m.Share) {
+				qemu = pid
+			}
+		}
+		if qemu == 0 {
+			t.Error("no process of QEMU found")
+			return
+		}
+		if err := syscall.Kill(qemu, syscall.SIGABRT); err != nil {
+			t.Error(err)
+		}
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if _, err := m.Run(ctx); !errors.Is(err, ErrDied) || !EmulatorFailed(err) {
+		t.Errorf("%v; want that it died", err)
+	}
+	if err := exec.CommandContext(ctx, "sh", "-c", "exit 1").Run(); died(err) {
+		t.Errorf("an exit code is no death: %v", err)
+	}
+}
+
+// children of this process.
+func children(t *testing.T) (out []int) {
+	t.Helper()
+	tasks, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range tasks {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, word := range strings.Fields(string(data)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, pid)
+		}
+	}
+	return out
 }

@@ -67,7 +67,8 @@ var machines atomic.Uint32
 const maxMemory = 2048
 
 // Run boots the machine, runs the script and returns its exit code. When ctx ends the
-// machine is switched off; one that stands still is, too, and the error is ErrFrozen.
+// machine is switched off; one that stands still is, too, and the error is ErrFrozen. When
+// QEMU dies it is ErrDied.
 func (m Machine) Run(ctx context.Context) (code int, err error) {
 	k, err := findKernel()
 	if err != nil {
@@ -123,7 +124,10 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	if !errors.Is(context.Cause(ctx), errEnded) {
 		return 0, fmt.Errorf("the machine was switched off: %w", context.Cause(ctx))
 	}
-	if err != nil {
+	switch {
+	case died(err):
+		return 0, fmt.Errorf("%w: %w: %s", ErrDied, err, words.String())
+	case err != nil:
 		return 0, fmt.Errorf("QEMU: %w: %s", err, words.String())
 	}
 	text, err := os.ReadFile(filepath.Join(m.Share, "exit"))

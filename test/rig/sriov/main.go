@@ -80,7 +80,7 @@ func all(ctx context.Context, bench bool, match, own string) (err error) {
 	t := &tally{to: os.Stdout}
 	for again := 2; ; again-- {
 		code, err := rig.Machine{NICs: 2, Share: share, Script: t.left(script), Output: t}.Run(ctx)
-		if errors.Is(err, rig.ErrFrozen) && again > 0 {
+		if rig.EmulatorFailed(err) && again > 0 {
 			fmt.Println("=== AGAIN:", err)
 			t.again()
 			continue
