@@ -43,19 +43,26 @@ func TestMachinesAreReadAsTheyAre(t *testing.T) {
 	for name, w := range map[string]want{
 		"intel-2s-mlx5": {
 			"rhel", machine.GRUBBLS, "grubby --update-kernel=ALL --args=", 2, 20,
-			[]string{"0,2,4,6,8,10,12,14,16,18,20,22,24,26,28,30,32,34,36,38", "1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39"}, "1,21", 192,
+			[]string{"0,2,4,6,8,10,12,14,16,18,20,22,24,26,28,30,32,34,36,38", "1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39"},
+			"1,21", 192,
 			"ens3f0np0", "1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39", "0000:ae:00.0", 21, 16, 256, 1, false,
 		},
 		"amd-epyc-mlx5": {
-			"debian", machine.GRUB, "update-grub", 1, 16, []string{"0-3,16-19", "4-7,20-23", "8-11,24-27", "12-15,28-31"}, "1,17", 128,
+			"debian", machine.GRUB, "update-grub", 1, 16,
+			[]string{"0-3,16-19", "4-7,20-23", "8-11,24-27", "12-15,28-31"},
+			"1,17", 128,
 			"enp65s0f0np0", "8-11,24-27", "0000:40:01.1", 33, 16, 512, 1, false,
 		},
 		"intel-2s-mlx4": {
-			"debian", machine.GRUB, "update-grub", 2, 16, []string{"0-7,16-23", "8-15,24-31"}, "1,17", 128,
+			"debian", machine.GRUB, "update-grub", 2, 16,
+			[]string{"0-7,16-23", "8-15,24-31"},
+			"1,17", 128,
 			"enp4s0", "0-7,16-23", "0000:00:02.0", 9, 8, 256, 2, false,
 		},
 		"vm-igb": {
-			"debian", machine.GRUB, "update-grub", 2, 2, []string{"0-1"}, "1", 2,
+			"debian", machine.GRUB, "update-grub", 2, 2,
+			[]string{"0-1"},
+			"1", 2,
 			"enp1s0", "0-1", "0000:00:03.0", 3, 1, 128, 1, true,
 		},
 	} {

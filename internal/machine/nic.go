@@ -85,7 +85,7 @@ func (t Tree) nics(s *pci.Sys) []NIC {
 	var out []NIC
 	for _, slot := range t.Names("sys/bus/pci/devices") {
 		class, _ := t.Number(device, slot, "class")
-		if pci.CheckSlot(slot) != nil || class>>16 != 0x02 && !(class>>8 == 0x0c06) { // InfiniBand
+		if pci.CheckSlot(slot) != nil || class>>16 != 0x02 && class>>8 != 0x0c06 { // the latter: InfiniBand
 			continue
 		}
 		f, err := s.Function(slot)

@@ -28,7 +28,10 @@ func TestCPUListsAreTheKernels(t *testing.T) {
 		{"0-6:4/4", 0, "0-6"},
 		{" 0 , 2\t4 ", 0, "0,2,4"},
 		{",,1,", 0, "1"},
-		{"all", 4, "0-3"}, {"ALL:1/2", 8, "0,2,4,6"}, {"2-N", 6, "2-5"}, {"N", 6, "5"},
+		{"all", 4, "0-3"},
+		{"ALL:1/2", 8, "0,2,4,6"},
+		{"2-N", 6, "2-5"},
+		{"N", 6, "5"},
 		{"8191", 0, "8191"},
 	} {
 		l, err := ParseCPUList(tt.text, tt.n)
@@ -86,8 +89,15 @@ func TestMasksAreTheKernels(t *testing.T) {
 		n    int
 		want string
 	}{
-		{nil, 2, "0"}, {CPUList{0}, 2, "1"}, {CPUList{0, 1}, 2, "3"}, {CPUList{1}, 16, "0002"}, {CPUList{31}, 32, "80000000"}, {CPUList{32}, 40, "01,00000000"},
-		{nil, 64, "00000000,00000000"}, {CPUList{0, 39}, 40, "80,00000001"}, {CPUList{35}, 33, "8,00000000"},
+		{nil, 2, "0"},
+		{CPUList{0}, 2, "1"},
+		{CPUList{0, 1}, 2, "3"},
+		{CPUList{1}, 16, "0002"},
+		{CPUList{31}, 32, "80000000"},
+		{CPUList{32}, 40, "01,00000000"},
+		{nil, 64, "00000000,00000000"},
+		{CPUList{0, 39}, 40, "80,00000001"},
+		{CPUList{35}, 33, "8,00000000"},
 	} {
 		if have := tt.l.Mask(tt.n); have != tt.want {
 			t.Errorf("%v of %d: %q, want %q", tt.l, tt.n, have, tt.want)
@@ -147,9 +157,12 @@ func TestInterruptsOfEveryKind(t *testing.T) {
 		t.Errorf("columns %v", columns)
 	}
 	want := []Interrupt{
-		{0, []uint64{45, 1}, "IO-APIC", "timer"}, {120, []uint64{0, 4711}, "IR-PCI-MSIX-0000:3b:00.0", "mlx5_comp0@pci:0000:3b:00.0"},
-		{121, []uint64{7, 0}, "PCI-MSI", "mlx4-1@0000:04:00.0"}, {122, []uint64{0, 0}, "PCI-MSIX-0000:00:02.0", "virtio0-input.0, virtio0-output.0"},
-		{123, []uint64{0, 0}, "PCI-MSIX-0000:01:00.0", ""}, {13, []uint64{100, 20}, "GICv3 30", "arch_timer"},
+		{0, []uint64{45, 1}, "IO-APIC", "timer"},
+		{120, []uint64{0, 4711}, "IR-PCI-MSIX-0000:3b:00.0", "mlx5_comp0@pci:0000:3b:00.0"},
+		{121, []uint64{7, 0}, "PCI-MSI", "mlx4-1@0000:04:00.0"},
+		{122, []uint64{0, 0}, "PCI-MSIX-0000:00:02.0", "virtio0-input.0, virtio0-output.0"},
+		{123, []uint64{0, 0}, "PCI-MSIX-0000:01:00.0", ""},
+		{13, []uint64{100, 20}, "GICv3 30", "arch_timer"},
 	}
 	if len(all) != len(want) {
 		t.Fatalf("%d lines, want %d: %+v", len(all), len(want), all)
