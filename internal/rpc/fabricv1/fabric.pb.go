@@ -2855,6 +2855,7 @@ type ProbeUplink struct {
 	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
 	Unfit         []uint32               `protobuf:"varint,5,rep,packed,name=unfit,proto3" json:"unfit,omitempty"`
 	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	VfVlans       string                 `protobuf:"bytes,7,opt,name=vf_vlans,json=vfVlans,proto3" json:"vf_vlans,omitempty"` // as Probe.vlans: those of the uplink's VFs
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2927,6 +2928,13 @@ func (x *ProbeUplink) GetUnfit() []uint32 {
 func (x *ProbeUplink) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *ProbeUplink) GetVfVlans() string {
+	if x != nil {
+		return x.VfVlans
 	}
 	return ""
 }
@@ -3476,14 +3484,15 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\n" +
 	"neighbours\x18\x06 \x03(\v2\".neutrino.fabric.v1.ProbeNeighbourR\n" +
 	"neighbours\x12\x18\n" +
-	"\aforeign\x18\a \x01(\rR\aforeign\"\x85\x01\n" +
+	"\aforeign\x18\a \x01(\rR\aforeign\"\xa0\x01\n" +
 	"\vProbeUplink\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x12\x12\n" +
 	"\x04sent\x18\x04 \x01(\rR\x04sent\x12\x14\n" +
 	"\x05unfit\x18\x05 \x03(\rR\x05unfit\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\xa2\x01\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x19\n" +
+	"\bvf_vlans\x18\a \x01(\tR\avfVlans\"\xa2\x01\n" +
 	"\n" +
 	"ProbeHeard\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\rR\x04from\x12\x16\n" +
