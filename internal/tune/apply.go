@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"neutrino/internal/machine"
 )
 
 // Want is what a machine is to be tuned for.
@@ -93,9 +95,9 @@ func (h *Host) draft(r *Record) (Draft, error) {
 		return Draft{}, fmt.Errorf("tune from %s: %w: its kernel and its NICs are the host's: run neutrino tune there", f.Container, ErrContainer)
 	}
 	f.Before = r.befores()
-	f.Pins = map[string][]int{}
+	f.Pins = map[string]machine.CPUList{}
 	for name, text := range r.Pins {
-		cpus, perr := parseCPUs(text)
+		cpus, perr := machine.ParseCPUList(text, 0)
 		if perr != nil {
 			return Draft{}, perr
 		}

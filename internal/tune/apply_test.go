@@ -104,7 +104,7 @@ func settled(all map[string]string) map[string]string {
 			v = chosen(v)
 		}
 		if strings.HasSuffix(k, "ps_cpus") {
-			v = canonMask(v)
+			v = setOfMask(v)
 		}
 		out[k] = v
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"neutrino/internal/machine"
 )
 
 // DefaultDir is where it is written down what was tuned, and how it was before.
@@ -129,7 +131,7 @@ func decodeRecord(data []byte) (*Record, error) {
 // check refuses targets that lead out of sys and proc.
 func (r *Record) check() error {
 	for _, cpus := range r.Pins {
-		if _, err := parseCPUs(cpus); err != nil {
+		if _, err := machine.ParseCPUList(cpus, 0); err != nil {
 			return err
 		}
 	}
