@@ -46,7 +46,13 @@ func (f fakeNIC) Set(name string, want map[ethtool.Key]uint32) error {
 			return fmt.Errorf("set %s: %w", k, ethtool.ErrUnsupported)
 		}
 		s.Value = v
+		if k == "coalesce rx-usecs" && v == 0 {
+			s.Value = 1 // as igbvf does
+		}
 		f[name][k] = s
+		if s.Value != v {
+			return fmt.Errorf("set %s: %w", k, ethtool.ErrNotTaken)
+		}
 	}
 	return nil
 }
