@@ -164,3 +164,31 @@ func TestRigVFsGoWithTheirPF(t *testing.T) {
 	}
 	undo(t, h)
 }
+
+// The real irqbalance is told, and says so.
+func TestRigIrqbalanceIsTold(t *testing.T) {
+	h, name := rig(t)
+	path, err := exec.LookPath("irqbalance")
+	if err != nil {
+		t.Skip("irqbalance is not installed")
+	}
+	must(t, os.MkdirAll("/run/irqbalance", 0o755))
+	cmd := exec.Command(path, "--foreground")
+	must(t, cmd.Start())
+	defer func() {
+		must(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+	}()
+	until(t, "irqbalance's socket", func() bool { b := h.irqbalance(); return b != nil && b.Socket != "" })
+	before := list(h.irqbalance().Banned)
+	apply(t, h, Want{NICs: []string{name}, Pins: map[string]string{name: "1"}})
+	for _, q := range nicOf(t, h, name).IRQs {
+		if !strings.Contains(" "+list(h.irqbalance().Banned)+" ", fmt.Sprintf(" %d ", q.Number)) {
+			t.Errorf("irqbalance leaves %s alone, not IRQ %d", list(h.irqbalance().Banned), q.Number)
+		}
+	}
+	undo(t, h)
+	if now := list(h.irqbalance().Banned); now != before {
+		t.Errorf("irqbalance leaves %s alone, before it were %s", now, before)
+	}
+}
