@@ -36,7 +36,7 @@ func hostCommand(o *output) *cobra.Command {
 	vfs.PersistentFlags().StringVar(&h.root, "root", "", "where sys, proc and etc are")
 	_ = vfs.PersistentFlags().MarkHidden("root")
 	h.l.flag(vfs)
-	cmd := group("host", "Make this host ready for VFs", vfs)
+	cmd := group("host", "Make this host ready for VFs", hostCheckCommand(o), vfs)
 	cmd.GroupID = "host"
 	return cmd
 }

@@ -59,7 +59,11 @@ func Look(ctx context.Context, o Options) (Facts, error) {
 	}
 	host := hostprep.Host{Sys: sys}
 	for _, pf := range f.pfs() {
-		if why := host.Reached(*pf.PF); why != "" {
+		var names []string
+		for _, i := range pf.Interfaces {
+			names = append(names, i.Name)
+		}
+		if why := host.CutOff(names...); why != "" {
 			f.Reached[pf.Slot] = why
 		}
 		f.carried(ctx, pf, o)
@@ -132,6 +136,8 @@ func (f *Facts) users(ctx context.Context, sys *pci.Sys, agent hostprep.Agent) {
 	if agent == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
 	known, err := agent.VFs(ctx, false)
 	if err != nil { // no agent, or one that does not answer: the kernel is what there is
 		return

@@ -16,7 +16,7 @@ var known = map[string][]string{
 	"openvswitch": {"usr/bin/ovs-vsctl", "usr/sbin/ovs-vswitchd"},
 }
 
-// answer bounds how long a program may take to say its version.
+// answer bounds how long a program, or the agent, may take to say what it knows.
 const answer = 5 * time.Second
 
 // programs looks which are there; on the running machine they are asked for their

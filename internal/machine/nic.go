@@ -111,6 +111,11 @@ func (t Tree) nics(s *pci.Sys) []NIC {
 		for _, d := range f.Netdevs {
 			n.Interfaces = append(n.Interfaces, t.Interface(d.Name))
 		}
+		for _, bus := range t.numbered("virtio", device, slot) { // its netdev is a step further down
+			for _, name := range t.Names(device, slot, fmt.Sprintf("virtio%d", bus), "net") {
+				n.Interfaces = append(n.Interfaces, t.Interface(name))
+			}
+		}
 		for _, irq := range t.Names(device, slot, "msi_irqs") {
 			if v, err := strconv.Atoi(irq); err == nil && v >= 0 {
 				n.IRQs = append(n.IRQs, v)
