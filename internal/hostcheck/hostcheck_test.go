@@ -2,6 +2,7 @@ package hostcheck
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,41 +47,45 @@ func TestThisMachineIsJudged(t *testing.T) {
 
 // Whatever is in the files, or is missing, there is a report and no panic.
 func TestBrokenTreesAreJudged(t *testing.T) {
-	for name, spec := range machinetest.All() {
-		t.Run(name, func(t *testing.T) {
-			tree := fit(t, spec())
-			var files []string
-			err := filepath.WalkDir(tree.Root, func(path string, d os.DirEntry, err error) error {
-				if err == nil && d.Type().IsRegular() {
-					files = append(files, path)
-				}
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
+	files := map[string][]string{} // by root
+	for _, spec := range machinetest.All() {
+		tree := fit(t, spec())
+		err := filepath.WalkDir(tree.Root, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				files[tree.Root] = append(files[tree.Root], path)
 			}
-			rapid.Check(t, func(r *rapid.T) {
-				for range rapid.IntRange(1, 20).Draw(r, "files") {
-					path := rapid.SampledFrom(files).Draw(r, "file")
-					var err error
-					if rapid.Bool().Draw(r, "gone") {
-						err = os.RemoveAll(path)
-					} else {
-						err = os.WriteFile(path, []byte(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "-1", "0", "99999999999999999999", "0-8191", "Y", "(null)"})).Draw(r, "text")), 0o600)
-					}
-					if err != nil && !os.IsNotExist(err) {
-						r.Fatal(err)
-					}
-				}
-				f, err := Look(context.Background(), Options{Root: tree.Root})
-				if err != nil {
-					r.Fatal(err)
-				}
-				if rep := Judge(f); len(rep.Findings) < 12 || !slices.Contains(order, rep.Worst) {
-					r.Fatalf("%+v", rep)
-				}
-			})
+			return err
 		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	roots := slices.Sorted(maps.Keys(files))
+	rapid.Check(t, func(r *rapid.T) {
+		root := rapid.SampledFrom(roots).Draw(r, "machine")
+		for range rapid.IntRange(1, 20).Draw(r, "files") {
+			spoil(r, rapid.SampledFrom(files[root]).Draw(r, "file"))
+		}
+		f, err := Look(context.Background(), Options{Root: root})
+		if err != nil {
+			r.Fatal(err)
+		}
+		if rep := Judge(f); len(rep.Findings) < 12 || !slices.Contains(order, rep.Worst) {
+			r.Fatalf("%+v", rep)
+		}
+	})
+}
+
+// spoil removes a file, or writes something else into it.
+func spoil(r *rapid.T, path string) {
+	var err error
+	if rapid.Bool().Draw(r, "gone") {
+		err = os.RemoveAll(path)
+	} else {
+		err = os.WriteFile(path, []byte(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "-1", "0", "99999999999999999999", "0-8191", "Y", "(null)"})).Draw(r, "text")), 0o600)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		r.Fatal(err)
 	}
 }
 
