@@ -12,7 +12,7 @@ import (
 	"neutrino/internal/bench"
 )
 
-// errUnclear is that a check cannot tell: exit code 7.
+// errUnclear is that a check cannot tell: exit code 8.
 var errUnclear = errors.New("cannot tell")
 
 // benchCommand is `neutrino bench`.

@@ -21,7 +21,7 @@ func benchCheck(o *output) *cobra.Command {
 			"A figure has regressed when even the better end of its interval of 95 % is worse than allowed, and passes when\n" +
 			"even the worse end is within what is allowed. Between the two it cannot be told: measure longer, more often, or\n" +
 			"on a quieter machine. A regression seen while a machine was disturbed counts as not to be told, too.\n\n" +
-			"Exit codes: 0 passes, 1 has regressed, 7 cannot be told.\n\n" +
+			"Exit codes: 0 passes, 1 has regressed, 8 cannot be told.\n\n" +
 			"Figures: " + strings.Join(bench.MetricKeys(), ", ") + ". Loss is judged in points of a hundred.",
 		Example: "  neutrino bench check --baseline main.json --max-regress 5% now.json",
 		Args:    args(1, 1, "a result"),
