@@ -17,7 +17,7 @@ var errUnclear = errors.New("cannot tell")
 
 // benchCommand is `neutrino bench`.
 func benchCommand(o *output) *cobra.Command {
-	cmd := group("bench", "Measure latency and bandwidth between hosts", benchCompare(o), benchCheck(o))
+	cmd := group("bench", "Measure latency and bandwidth between hosts", benchCompare(o), benchCheck(o), benchReport())
 	cmd.GroupID = "host"
 	return cmd
 }
