@@ -87,7 +87,7 @@ func New(d Daemons) *cobra.Command {
 
 const exitHelp = `Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found,
 4 refused (conflict, quota, permission, a value the API does not accept), 5 unavailable,
-6 the physical network drops what it should carry (fabric verify).`
+6 the physical network drops what it should carry (fabric verify), 7 it works, with warnings (host check).`
 
 // noArgs refuses arguments, naming the nearest subcommand.
 func noArgs(cmd *cobra.Command, args []string) error {
