@@ -99,7 +99,7 @@ func (l *link) join(ctx context.Context, c controller) (accepted bool, err error
 	}()
 	epoch, revision := l.table.position()
 	hello, err := rpc.EncodeHello(rpc.Hello{
-		Host: l.host, Instance: l.instance, Version: l.version, Roles: l.roles(), Epoch: epoch, Revision: revision,
+		Host: l.host, Instance: l.instance, Version: l.version, Roles: l.roles(), Epoch: epoch, Revision: revision, SharedFilters: true,
 	})
 	if err != nil {
 		return false, err

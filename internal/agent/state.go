@@ -176,7 +176,7 @@ func (f *stateFile) load() (saved, error) {
 			if perr := proto.Unmarshal(v, &m); perr != nil {
 				return fmt.Errorf("attachment %q: %w: %w", k, errContent, perr)
 			}
-			a, aerr := rpc.DecodeAttachment(&m)
+			a, aerr := rpc.DecodeAttachment(&m, nil)
 			if aerr != nil {
 				return fmt.Errorf("attachment %q: %w: %w", k, errContent, aerr)
 			}

@@ -108,7 +108,7 @@ func (t *table) snapshot(m *fabricv1.Snapshot) error {
 		Known: true, Attachments: map[string]*model.Attachment{}, Networks: map[string]*model.DHCPNetwork{}, refused: map[string]refused{},
 		Routers: map[string]*model.RouterSpec{}, refusedRouters: map[string]refused{}, arrived: map[string]model.Moment{},
 	}
-	if err := next.put(m.GetAttachments(), t.view); err != nil {
+	if err := next.put(m.GetAttachments(), m.GetFilters(), t.view); err != nil {
 		return err
 	}
 	for _, n := range m.GetDhcpNetworks() {
@@ -139,7 +139,7 @@ func (t *table) delta(m *fabricv1.Delta) error {
 			delete(next.refused, id)
 			delete(next.arrived, id)
 		}
-		if err := next.put(m.GetAttachments(), t.view); err != nil {
+		if err := next.put(m.GetAttachments(), m.GetFilters(), t.view); err != nil {
 			return err
 		}
 	}
@@ -171,14 +171,18 @@ func (t *table) delta(m *fabricv1.Delta) error {
 
 // put adds attachments. One that is not acceptable is refused by itself: its port is
 // reported, what the port had before stays, and the others are not held up.
-func (d *Desired) put(in []*fabricv1.Attachment, before Desired) error {
+func (d *Desired) put(in []*fabricv1.Attachment, filters []*fabricv1.Filter, before Desired) error {
 	now := model.MomentOf(time.Now())
+	shared, err := rpc.DecodeFilters(filters)
+	if err != nil {
+		return err
+	}
 	for _, m := range in {
 		id := m.GetPortId()
 		if !rpc.IdentifiesPort(id) {
 			return fmt.Errorf("%w: attachment: port_id %.80q is not an id", rpc.ErrInvalid, id)
 		}
-		a, err := rpc.DecodeAttachment(m)
+		a, err := rpc.DecodeAttachment(m, shared)
 		if err != nil {
 			d.refused[id] = refused{revision: m.GetRevision(), reason: "the host cannot accept the port: " + err.Error()}
 			d.arrived[id] = now
@@ -277,7 +281,9 @@ func (d *Desired) networkList() []*model.DHCPNetwork {
 }
 
 func sameAttachment(a, b *model.Attachment) bool {
-	return proto.Equal(rpc.EncodeAttachment(a), rpc.EncodeAttachment(b))
+	x, y := *a, *b
+	x.Filter, y.Filter = nil, nil
+	return a.Filter.Equal(b.Filter) && proto.Equal(rpc.EncodeAttachment(&x), rpc.EncodeAttachment(&y))
 }
 
 // wake leaves one token in a channel of capacity 1.

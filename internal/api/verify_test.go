@@ -30,7 +30,7 @@ func TestVerification(t *testing.T) {
 		r.must(400, post("", bad))
 	}
 	plan := r.must(200, post("", `{"verify":{"physical_network":"default","vlans":"100-102","dry_run":true}}`)).object("verify")
-	if plan["state"] != "planned" || plan["frames"] != float64(3*2*2*2) || plan["id"] != nil {
+	if plan["state"] != "planned" || plan["frames"] != float64(3*2*trunk.DefaultRounds*2) || plan["id"] != nil {
 		t.Errorf("%v", plan)
 	}
 	a := r.must(202, post("", `{"verify":{"physical_network":"default","vlans":"100-102"}}`))

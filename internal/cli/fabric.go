@@ -72,7 +72,7 @@ func verifyFabric(c *client, o *output) *cobra.Command {
 	f.StringVar(&v.hosts, "hosts", "", "hosts, with commas between them (default all with a living agent)")
 	f.IntVar(&v.mtu, "mtu", 0, "bytes behind the VLAN tag of large frames (default the physical network's MTU)")
 	f.IntVar(&v.rate, "rate", 0, fmt.Sprintf("frames a second in all (default %d, at most %d)", trunk.DefaultRate, trunk.MaxRate))
-	f.IntVar(&v.rounds, "rounds", 0, "how often each frame is sent (default 2)")
+	f.IntVar(&v.rounds, "rounds", 0, fmt.Sprintf("how often each frame is sent (default %d)", trunk.DefaultRounds))
 	f.BoolVar(&v.lldp, "lldp", false, "listen for 35 seconds more, since most switches send LLDP every 30")
 	f.BoolVar(&v.exact, "exact", true, "where large frames are dropped, find the largest size that passes")
 	f.DurationVar(&v.limit, "max-duration", 0, "how long it may take (default 5m)")

@@ -74,6 +74,7 @@ func faultRows(r *trunk.Report) (rows [][]string) {
 		}
 		add("lost", p.Lost.Less(p.OneWay), "")
 		add("lost one way", p.OneWay, "the other way frames pass")
+		add("kept", p.Kept, "not verified: the receiving NIC keeps them for its VFs; the other way frames pass")
 		for _, h := range p.Holes {
 			detail := fmt.Sprintf("%d bytes pass, %d do not", h.Passed, h.Lost)
 			if h.Why != "" {

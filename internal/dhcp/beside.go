@@ -9,7 +9,7 @@ import (
 )
 
 // startBeside keeps the network's Companion running in the namespace that is there now, and
-// tells it what has changed.
+// tells it what the network is, on each pass: what it lends the namespace it has to renew.
 func (n *Node) startBeside(p *place, want *model.DHCPNetwork, s *served) {
 	if n.o.Beside == nil {
 		return
@@ -29,12 +29,9 @@ func (n *Node) startBeside(p *place, want *model.DHCPNetwork, s *served) {
 			}
 			return
 		}
-		s.beside, s.besideOf, s.told = c, id, nil
+		s.beside, s.besideOf = c, id
 	}
-	if s.told != want || s.toldOn != s.ifindex {
-		s.beside.Set(want)
-		s.told, s.toldOn = want, s.ifindex
-	}
+	s.beside.Set(want)
 }
 
 func (s *served) stopBeside() error {
@@ -42,7 +39,7 @@ func (s *served) stopBeside() error {
 		return nil
 	}
 	c := s.beside
-	s.beside, s.told = nil, nil
+	s.beside = nil
 	if err := c.Close(); err != nil {
 		return fmt.Errorf("stop what runs beside DHCP: %w", err)
 	}

@@ -41,7 +41,8 @@ type VF = portspace.VF
 // Companion works beside the DHCP server of one network, in its namespace: a metadata
 // proxy, for example. The Node calls it from one goroutine at a time.
 type Companion interface {
-	// Set tells what the network is now; the value must not be changed. It must not block.
+	// Set tells what the network is now; the value must not be changed. It is called again
+	// and again, every 30 s at least, and must not block.
 	Set(n *model.DHCPNetwork)
 	// Close ends it and waits for what it runs. The namespace is still there.
 	Close() error
@@ -103,9 +104,7 @@ type served struct {
 	problems map[string]bool // those already logged
 
 	beside   Companion
-	besideOf string             // identity of the namespace that beside works in
-	told     *model.DHCPNetwork // what beside was told last
-	toldOn   int                // on which device: one that was made anew lacks addresses
+	besideOf string // identity of the namespace that beside works in
 }
 
 // State of a network on this host.

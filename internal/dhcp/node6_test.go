@@ -209,7 +209,7 @@ func TestBeside(t *testing.T) {
 	changed := testNetwork()
 	set(t, n, changed)
 	c.mu.Lock()
-	if made != 1 || len(c.told) != 2 || c.told[1] != changed || c.closed != 0 {
+	if made != 1 || len(c.told) < 2 || c.told[len(c.told)-1] != changed || c.closed != 0 {
 		t.Errorf("made %d, told %d times, closed %d", made, len(c.told), c.closed)
 	}
 	c.mu.Unlock()

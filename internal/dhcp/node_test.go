@@ -1,10 +1,12 @@
 package dhcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -443,6 +445,50 @@ func TestChangesInPlace(t *testing.T) {
 	}
 	dir, script := hook(t)
 	expect(t, r.run(dir, "udhcpc", "-f", "-n", "-q", "-i", "c0", "-s", script, "-t", "5", "-T", "1"), "ip=10.0.0.5", "serverid=10.0.0.3")
+}
+
+// TestAddressesAreLent: an address of the server's goes some time after the server, and not
+// before; what was given for ever by an earlier version is lent from now on.
+func TestAddressesAreLent(t *testing.T) {
+	r := newRig(t)
+	n := r.node()
+	set(t, n, testNetwork())
+	for _, life := range []int{0, 3} { // for ever; soon over
+		r.in(r.namespace(), func() error {
+			l, err := netlink.LinkByName("ns-aaaaaaaa-bb")
+			if err != nil {
+				return err
+			}
+			addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+			if err != nil || len(addrs) != len(testNetwork().Addresses) {
+				return fmt.Errorf("addresses %v: %w", addrs, err)
+			}
+			for i := range addrs {
+				a := &addrs[i]
+				if a.ValidLft < 60 || a.ValidLft > 120 {
+					t.Errorf("%s is valid for another %d s", a.IP, a.ValidLft)
+				}
+				if err = netlink.AddrReplace(l, &netlink.Addr{IPNet: a.IPNet, ValidLft: cmp.Or(life, math.MaxUint32), PreferedLft: cmp.Or(life, math.MaxUint32)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		set(t, n, testNetwork())
+	}
+	r.in(r.namespace(), func() error {
+		l, err := netlink.LinkByName("ns-aaaaaaaa-bb")
+		if err != nil {
+			return err
+		}
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		for i := range addrs {
+			if addrs[i].ValidLft < 60 || addrs[i].ValidLft > 120 {
+				t.Errorf("%s is valid for another %d s: not renewed", addrs[i].IP, addrs[i].ValidLft)
+			}
+		}
+		return err
+	})
 }
 
 // TestVFThatDies: a VF whose netdev is destroyed and made again is taken again.

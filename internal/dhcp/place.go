@@ -112,10 +112,11 @@ func hostOnly(ifname string) error {
 	return nil
 }
 
+// setAddresses lends the link its port's addresses, and takes away all others.
 func (p *place) setAddresses(l netlink.Link, n *model.DHCPNetwork) error {
-	want := map[netip.Prefix]bool{}
+	want := map[netip.Prefix]*netlink.Addr{}
 	for _, a := range n.Addresses {
-		want[netip.PrefixFrom(a.IP, prefixLen(a, n))] = true
+		want[netip.PrefixFrom(a.IP, prefixLen(a, n))] = nil
 	}
 	have, err := p.NL.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil {
@@ -128,20 +129,20 @@ func (p *place) setAddresses(l netlink.Link, n *model.DHCPNetwork) error {
 		ones, _ := have[i].Mask.Size()
 		ip, _ := netip.AddrFromSlice(have[i].IP)
 		pfx := netip.PrefixFrom(ip.Unmap(), ones)
-		if want[pfx] {
-			delete(want, pfx)
+		if _, asked := want[pfx]; asked {
+			want[pfx] = &have[i]
 			continue
 		}
 		if err := p.NL.AddrDel(l, &have[i]); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("remove %s: %w", pfx, err)
 		}
 	}
-	for pfx := range want {
+	for pfx, is := range want {
 		add := &netlink.Addr{IPNet: &net.IPNet{IP: pfx.Addr().AsSlice(), Mask: net.CIDRMask(pfx.Bits(), pfx.Addr().BitLen())}}
 		if pfx.Addr().Is6() {
 			add.Flags = unix.IFA_F_NODAD
 		}
-		if err := p.NL.AddrAdd(l, add); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := portspace.Lend(p.NL, l, add, is, true); err != nil {
 			if pfx.Addr().Is6() && errors.Is(err, unix.EACCES) {
 				continue // IPv6 is switched off on this machine; DHCPv4 does not need it
 			}

@@ -8,6 +8,8 @@ import (
 
 	"neutrino/internal/agent"
 	"neutrino/internal/model"
+	"neutrino/internal/rpc"
+	"neutrino/internal/rpc/fabricv1"
 )
 
 // plugged are bridges on which every port is plugged, and their filters.
@@ -77,5 +79,36 @@ func TestAFilterAloneIsToldAndCostsTheStoreNothing(t *testing.T) {
 	eventually(t, "a member less arrives", func() bool { return members() == 1 })
 	if status, reason := p.status(id); status != model.StatusActive || p.atts[id].Revision != revision {
 		t.Errorf("the port is %s %s", status, reason)
+	}
+}
+
+// TestFiltersAreSharedWithThoseWhoTakeIt: an agent of before, told of a filter elsewhere in the message,
+// would not filter at all.
+func TestFiltersAreSharedWithThoseWhoTakeIt(t *testing.T) {
+	p := newPlane()
+	c := startController(t, p, socket(t, "f.sock"), Options{})
+	ids := []string{p.bind("h1", 1, 1), p.bind("h1", 2, 1)}
+	filter := func() *model.Filter {
+		return &model.Filter{Rules: []model.FilterRule{{Protocol: model.AnyProtocol, Remotes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}}
+	}
+	p.edit(func() {
+		for _, id := range ids {
+			a := *p.atts[id]
+			a.Kind, a.Bridge, a.VnicType, a.PCISlot, a.Filter = model.AttachOVS, "br-eth6", "normal", "", filter()
+			p.atts[id] = &a
+		}
+	})
+	for _, sharing := range []bool{false, true} {
+		cl := dial(t, c, rpc.Hello{Host: "h1", Instance: map[bool]string{false: "old", true: "new"}[sharing], SharedFilters: sharing})
+		hear(cl, (*fabricv1.FromController).GetWelcome)
+		snap := hear(cl, (*fabricv1.FromController).GetSnapshot)
+		if len(snap.GetAttachments()) != 2 || (len(snap.GetFilters()) == 1) != sharing {
+			t.Fatalf("sharing %v: %d attachments and %d filters", sharing, len(snap.GetAttachments()), len(snap.GetFilters()))
+		}
+		for _, a := range snap.GetAttachments() {
+			if (a.GetFilter() == nil) != sharing || (a.GetSharedFilter() == 1) != sharing {
+				t.Errorf("sharing %v: %v", sharing, a)
+			}
+		}
 	}
 }

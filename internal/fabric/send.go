@@ -25,6 +25,7 @@ func (s *session) send() error {
 	if !resume {
 		v = newView()
 	}
+	v.sharing = s.hello.SharedFilters
 	s.host.sent = nil // until it is known what the agent holds
 	d := &fabricv1.Delta{BaseRevision: v.revision}
 	ports, networks, routers := s.derivePorts(v, d), s.deriveNetworks(v, d), s.deriveRouters(v, d)
@@ -155,13 +156,14 @@ func (s *session) derivePorts(v *view, d *fabricv1.Delta) *watch {
 	list, changed := s.f.plane.Attachments(s.name)
 	want := make(map[string]*model.Attachment, len(list))
 	var refused []model.PortReport
+	var checker rpc.Checker
 	for _, a := range list {
 		old := v.attachments[a.PortID]
 		if old != nil && sameAttachment(old, a) {
 			want[a.PortID] = old
 			continue
 		}
-		if err := rpc.CheckAttachment(a); err != nil {
+		if err := checker.Check(a); err != nil {
 			s.log.Error("port cannot be sent to its host", "port", a.PortID, "error", err)
 			refused = append(refused, model.PortReport{PortID: a.PortID, Revision: a.Revision, Reason: "the port cannot be sent to its host: " + err.Error()})
 			if old != nil {

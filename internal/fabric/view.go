@@ -18,6 +18,8 @@ type view struct {
 	attachments map[string]*model.Attachment
 	networks    map[string]*model.DHCPNetwork
 	routers     map[string]*model.RouterSpec
+
+	sharing bool // the agent takes filters that attachments share
 }
 
 func newView() *view {
@@ -30,9 +32,7 @@ func newView() *view {
 // snapshot says all of it.
 func (v *view) snapshot() *fabricv1.Snapshot {
 	out := &fabricv1.Snapshot{Epoch: v.epoch, Revision: v.revision}
-	for _, id := range slices.Sorted(maps.Keys(v.attachments)) {
-		out.Attachments = append(out.Attachments, rpc.EncodeAttachment(v.attachments[id]))
-	}
+	out.Attachments, out.Filters = v.encode(slices.Sorted(maps.Keys(v.attachments)))
 	for _, id := range slices.Sorted(maps.Keys(v.networks)) {
 		out.DhcpNetworks = append(out.DhcpNetworks, rpc.EncodeDHCPNetwork(v.networks[id]))
 	}
@@ -49,12 +49,27 @@ func (v *view) setAttachments(want map[string]*model.Attachment, d *fabricv1.Del
 			d.RemovedPorts = append(d.RemovedPorts, id)
 		}
 	}
+	var changed []string
 	for _, id := range slices.Sorted(maps.Keys(want)) {
 		if old := v.attachments[id]; old == nil || !sameAttachment(old, want[id]) {
-			d.Attachments = append(d.Attachments, rpc.EncodeAttachment(want[id]))
+			changed = append(changed, id)
 		}
 	}
 	v.attachments = want
+	d.Attachments, d.Filters = v.encode(changed)
+}
+
+// encode says these attachments, each filter once where the agent can take it so.
+func (v *view) encode(ids []string) (out []*fabricv1.Attachment, filters []*fabricv1.Filter) {
+	var s rpc.Sharing
+	for _, id := range ids {
+		if v.sharing {
+			out = append(out, s.Encode(v.attachments[id]))
+		} else {
+			out = append(out, rpc.EncodeAttachment(v.attachments[id]))
+		}
+	}
+	return out, s.Filters
 }
 
 // sameAttachment: the revision of an attachment changes with its content, filter apart.

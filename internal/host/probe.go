@@ -1,13 +1,18 @@
 package host
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 
 	"neutrino/internal/config"
 	"neutrino/internal/probe"
+	"neutrino/internal/trunk"
+	"neutrino/internal/vfnl"
 )
 
 // newProber lets this host take part in verifications of the trunk, on the PFs and on
@@ -16,6 +21,7 @@ func newProber(cfg *config.Config, log *slog.Logger) *probe.Prober {
 	return probe.New(probe.Options{
 		Host: cfg.Default.Host, Log: log,
 		Uplinks: func(physicalNetwork string) ([]string, error) { return uplinks(cfg, physicalNetwork) },
+		VFVLANs: vfVLANs,
 	})
 }
 
@@ -36,4 +42,27 @@ func uplinks(cfg *config.Config, physicalNetwork string) ([]string, error) {
 		return nil, fmt.Errorf("the uplink of bridge %s is not named: set [ovs] bridge_uplinks = %s:NETDEV", bridge, bridge)
 	}
 	return nil, fmt.Errorf("physical network %s is in neither [sriov_nic] physical_device_mappings nor [ovs] bridge_mappings", physicalNetwork)
+}
+
+// vfVLANs are the VLANs that the VFs of an uplink are programmed for.
+func vfVLANs(ctx context.Context, uplink string) (v trunk.VLANs, err error) {
+	nic, err := net.InterfaceByName(uplink)
+	if err != nil {
+		return v, fmt.Errorf("find uplink %s: %w", uplink, err)
+	}
+	nl, err := vfnl.Dial()
+	if err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, nl.Close()) }()
+	pf, err := nl.PF(ctx, nic.Index, false)
+	if err != nil {
+		return v, err
+	}
+	for i := range pf.VFs {
+		if vlan, ok := pf.VFs[i].VLAN.Get(); ok {
+			v.Add(vlan.ID)
+		}
+	}
+	return v, nil
 }

@@ -3,11 +3,12 @@ package metadata
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"neutrino/internal/portspace"
 )
 
 // ensureAddresses adds what is missing of the two addresses.
@@ -16,7 +17,7 @@ import (
 // (arp_ignore 0), and whoever keeps the addresses of the devices has nothing to do with it.
 // IPv6 has no such thing, so fe80::a9fe:a9fe is on each device; without duplicate address detection, as
 // each DHCP node of a network has it, and deprecated, so that it is never the source of what
-// the host itself begins.
+// the host itself begins. Both are lent: nobody else answers there once the process is gone.
 func (p *Proxy) ensureAddresses() error {
 	if p.place != OnLink {
 		return nil
@@ -30,14 +31,13 @@ func (p *Proxy) ensureAddresses() error {
 		a := l.Attrs()
 		switch {
 		case a.Flags&net.FlagLoopback != 0:
-			err = p.add(l, &netlink.Addr{
+			err = p.lend(l, &netlink.Addr{
 				IPNet: &net.IPNet{IP: Address4.AsSlice(), Mask: net.CIDRMask(32, 32)}, Scope: int(netlink.SCOPE_HOST),
-			}, netlink.FAMILY_V4)
+			}, netlink.FAMILY_V4, true)
 		case a.Flags&net.FlagUp != 0 && len(a.HardwareAddr) == 6:
-			err = p.add(l, &netlink.Addr{
+			err = p.lend(l, &netlink.Addr{
 				IPNet: &net.IPNet{IP: Address6.AsSlice(), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD,
-				ValidLft: math.MaxUint32, PreferedLft: 0,
-			}, netlink.FAMILY_V6)
+			}, netlink.FAMILY_V6, false)
 			if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 				err = nil // IPv6 is switched off
 			}
@@ -51,16 +51,17 @@ func (p *Proxy) ensureAddresses() error {
 	return errors.Join(errs...)
 }
 
-func (p *Proxy) add(l netlink.Link, want *netlink.Addr, family int) error {
+func (p *Proxy) lend(l netlink.Link, want *netlink.Addr, family int, preferred bool) error {
 	have, err := p.nl.AddrList(l, family)
+	var is *netlink.Addr
 	if err == nil {
 		for i := range have {
 			if have[i].IP.Equal(want.IP) {
-				return nil
+				is = &have[i]
 			}
 		}
 	}
-	if err = p.nl.AddrAdd(l, want); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err = portspace.Lend(p.nl, l, want, is, preferred); err != nil {
 		return fmt.Errorf("add %s to %s: %w", want.IPNet, l.Attrs().Name, err)
 	}
 	return nil

@@ -3,7 +3,6 @@ package neutron
 import (
 	"context"
 	"slices"
-	"time"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
@@ -13,38 +12,28 @@ import (
 // RunRouterScheduler keeps every router on one live L3 agent, with its ports on that agent's
 // host, until ctx ends (which is no error). Any number of controllers may run it: whoever
 // comes first does the work, and the others find it done.
-//
-// A controller that has just started has not seen the agents yet: after an outage of all
-// controllers their leases are gone, and they come back one by one. So an agent that has not
-// been seen alive since the start keeps its routers for agent_down_time.
+// An agent that it has not seen yet keeps its routers for a while (patience).
 func (s *Service) RunRouterScheduler(ctx context.Context) error {
-	over := make(chan struct{})
-	timer := time.AfterFunc(s.o.AgentDownTime, func() { close(over) })
-	defer timer.Stop()
-	r := &routerScheduler{Service: s, over: over, seen: make(map[string]bool)}
+	p, stop := s.newPatience()
+	defer stop()
+	r := &routerScheduler{Service: s, patience: p}
 	return s.keepScheduled(ctx, r.watchRouters, r.scheduleRouters)
 }
 
 // routerScheduler is one run of the scheduler. One goroutine uses it.
 type routerScheduler struct {
 	*Service
-	over <-chan struct{} // closed once agents that were not seen count as dead; nil = they do
-	seen map[string]bool // agents that were alive in some view
+	*patience
 }
 
 func (s *routerScheduler) watchRouters(snap store.Snapshot) (wake, agents <-chan struct{}) {
-	select {
-	case <-s.over:
-		s.over = nil
-	default:
-	}
 	_, routers := s.t.Routers.WatchAll(snap)
 	_, bindings := s.t.RouterBindings.WatchAll(snap)
 	_, liveness := s.t.Liveness.WatchAll(snap)
 	_, interfaces := s.t.Ports.WatchBy(snap, ByOwner, model.OwnerRouterInterface)
 	_, gateways := s.t.Ports.WatchBy(snap, ByOwner, model.OwnerRouterGateway)
 	_, agents = s.t.Agents.WatchAll(snap)
-	return s.merges.any(routers, bindings, liveness, interfaces, gateways, s.over), agents
+	return s.merges.any(routers, bindings, liveness, interfaces, gateways, s.ends()), agents
 }
 
 // scheduleRouters looks at every router once and repairs those that are not as they should be.
@@ -95,15 +84,15 @@ func (s *routerScheduler) wantAgent(snap store.Snapshot, r *model.Router, have s
 			continue
 		}
 		alive := s.Alive(snap, a.ID)
-		s.seen[a.ID] = s.seen[a.ID] || alive
+		waited := s.mayComeBack(a, alive)
 		usable := a.AdminStateUp && alive &&
 			(len(r.AvailabilityZoneHints) == 0 || slices.Contains(r.AvailabilityZoneHints, s.zoneOf(a)))
 		if a.ID == have {
 			if own = a; usable {
 				return a
 			}
-			if a.AdminStateUp && !s.seen[a.ID] && s.over != nil {
-				return a // it may still come back
+			if waited {
+				return a
 			}
 		}
 		if usable && (best == nil || load[a.ID] < load[best.ID]) {

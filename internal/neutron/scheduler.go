@@ -22,9 +22,19 @@ const (
 
 // RunScheduler keeps every network that has a subnet with DHCP on live DHCP agents, with a
 // port for each, until ctx ends (which is no error). Any number of controllers may run it:
-// whoever comes first does the work, and the others find it done.
+// whoever comes first does the work, and the others find it done. An agent that it has not
+// seen yet keeps its networks for a while (patience).
 func (s *Service) RunScheduler(ctx context.Context) error {
-	return s.keepScheduled(ctx, s.watchSchedule, s.schedule)
+	p, stop := s.newPatience()
+	defer stop()
+	d := &dhcpScheduler{Service: s, patience: p}
+	return s.keepScheduled(ctx, d.watchSchedule, d.schedule)
+}
+
+// dhcpScheduler is one run of the scheduler. One goroutine uses it.
+type dhcpScheduler struct {
+	*Service
+	*patience
 }
 
 // keepScheduled runs a pass over the view whenever what it rests on has changed, and again
@@ -63,14 +73,14 @@ func (s *Service) keepScheduled(ctx context.Context, watch func(store.Snapshot) 
 	}
 }
 
-func (s *Service) watchSchedule(snap store.Snapshot) (wake, agents <-chan struct{}) {
+func (s *dhcpScheduler) watchSchedule(snap store.Snapshot) (wake, agents <-chan struct{}) {
 	_, networks := s.t.Networks.WatchAll(snap)
 	_, subnets := s.t.Subnets.WatchAll(snap)
 	_, liveness := s.t.Liveness.WatchAll(snap)
 	_, bindings := s.t.DHCPBindings.WatchAll(snap)
 	_, ports := s.t.Ports.WatchBy(snap, ByOwner, model.OwnerDHCP)
 	_, agents = s.t.Agents.WatchAll(snap)
-	return s.merges.any(networks, subnets, liveness, bindings, ports), agents
+	return s.merges.any(networks, subnets, liveness, bindings, ports, s.ends()), agents
 }
 
 // agentStates is what of the agents matters to the scheduler.
@@ -83,7 +93,7 @@ func (s *Service) agentStates(snap store.Snapshot) map[string]bool {
 }
 
 // schedule looks at every network once and repairs those that are not as they should be.
-func (s *Service) schedule(ctx context.Context, snap store.Snapshot) (failed bool) {
+func (s *dhcpScheduler) schedule(ctx context.Context, snap store.Snapshot) (failed bool) {
 	load := make(map[string]int)
 	for b := range s.t.DHCPBindings.All(snap) {
 		for _, id := range b.AgentIDs {
@@ -126,18 +136,21 @@ func (s *Service) dhcpSubnets(snap store.Snapshot, network string) []*model.Subn
 	return out
 }
 
-// wantAgents chooses the agents of a network: those it has that are usable, then the
-// usable ones with the least networks; dead ones only where nobody can take their place.
-func (s *Service) wantAgents(snap store.Snapshot, n *model.Network, have []string, load map[string]int) []*model.Agent {
+// wantAgents chooses the agents of a network: those it has that are usable, or may still be,
+// then the usable ones with the least networks; dead ones only where nobody can take their
+// place.
+func (s *dhcpScheduler) wantAgents(snap store.Snapshot, n *model.Network, have []string, load map[string]int) []*model.Agent {
 	var keep, fresh, dead []*model.Agent
 	for a := range s.t.Agents.All(snap) {
 		if a.Type != model.AgentDHCP {
 			continue
 		}
-		usable := a.AdminStateUp && s.Alive(snap, a.ID) &&
+		alive := s.Alive(snap, a.ID)
+		waited := s.mayComeBack(a, alive)
+		usable := a.AdminStateUp && alive &&
 			(len(n.AvailabilityZoneHints) == 0 || slices.Contains(n.AvailabilityZoneHints, s.zoneOf(a)))
 		switch bound := slices.Contains(have, a.ID); {
-		case bound && usable:
+		case bound && (usable || waited):
 			keep = append(keep, a)
 		case bound:
 			dead = append(dead, a)
@@ -162,7 +175,7 @@ func (s *Service) agentPorts(snap store.Snapshot, network string) []*model.Port 
 }
 
 // served reports whether there is nothing to do for a network in the view.
-func (s *Service) served(snap store.Snapshot, n *model.Network, load map[string]int) bool {
+func (s *dhcpScheduler) served(snap store.Snapshot, n *model.Network, load map[string]int) bool {
 	subnets := s.dhcpSubnets(snap, n.ID)
 	b, bound := s.t.DHCPBindings.Get(snap, n.ID)
 	if len(subnets) == 0 && !bound {
@@ -244,7 +257,7 @@ func (s *Service) dhcpVnicType(snap store.Snapshot, host string) string {
 
 // serve makes a network's DHCP as it should be, within one transaction that rests on the
 // network's layout and on its DHCP binding. It returns the agents that are new to it.
-func (s *Service) serve(a *attempt, network string, load map[string]int) (added []string, err error) {
+func (s *dhcpScheduler) serve(a *attempt, network string, load map[string]int) (added []string, err error) {
 	b, bound := s.t.DHCPBindings.Read(a.Tx, network)
 	n, ok := s.t.Networks.Get(a.snap, network)
 	if !ok || !s.restOn(a, network) {

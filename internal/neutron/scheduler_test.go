@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"testing"
+	"time"
 
 	"neutrino/internal/model"
 	"neutrino/internal/neutron"
@@ -119,4 +120,44 @@ func TestSchedulerDisabledAgent(t *testing.T) {
 	if z := r.s.NetworkZones(r.db.Snapshot(), n.ID); len(z) != 1 || z[0] != "nova" {
 		t.Errorf("zones of the network %v", z)
 	}
+}
+
+func TestNetworksStayWhileAgentsComeBack(t *testing.T) {
+	r := newRig(t, neutron.Options{AgentDownTime: 6 * time.Second})
+	_, lease := r.agentUp(dhcpAgent("net1"))
+	r.agentUp(nicAgent("net1"))
+	n := r.network("p1")
+	r.subnet(n, "10.0.0.0/24")
+	before, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.s.RunScheduler(before) }()
+	r.eventually("the network is served", func() bool { return r.servedBy(n.ID, "net1") })
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Revoke(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// All controllers were away, and the other agent is quicker to come back.
+	_, lease = r.agentUp(dhcpAgent("net2"))
+	r.agentUp(nicAgent("net2"))
+	schedule(t, r.s)
+	other := r.network("p1")
+	r.subnet(other, "10.0.0.0/24")
+	r.eventually("a new network is served", func() bool { return r.servedBy(other.ID, "net2") })
+	if !r.servedBy(n.ID, "net1") {
+		t.Fatal("a network moved before its agent had time to come back")
+	}
+	// One that was seen and dies is dead.
+	r.agentUp(dhcpAgent("net3"))
+	r.agentUp(nicAgent("net3"))
+	if err := lease.Revoke(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the network of an agent that was seen moves", func() bool { return r.servedBy(other.ID, "net3") })
+	if !r.servedBy(n.ID, "net1") {
+		t.Fatal("a network moved before its agent had time to come back")
+	}
+	r.eventually("an agent that did not come back loses its network", func() bool { return r.servedBy(n.ID, "net3") })
 }

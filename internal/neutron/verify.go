@@ -39,7 +39,7 @@ type VerifyRequest struct {
 	Sizes           []int         // bytes behind the tag; trunk.MinSize and the MTU
 	Hosts           []string      // all with a living agent and an uplink there
 	Rate            int           // frames a second; trunk.DefaultRate
-	Rounds          int           // 2
+	Rounds          int           // trunk.DefaultRounds
 	Listen          time.Duration // after the last frame; 0
 	Limit           time.Duration // for all of it; trunk.DefaultLimit
 }
@@ -53,10 +53,9 @@ type Verification struct {
 }
 
 const (
-	defaultRounds = 2
-	defaultSize   = 1500
-	keepRuns      = 15 * time.Minute // how long a run can be asked for after its end
-	resultGrace   = 10 * time.Second // for the last result to come
+	defaultSize = 1500
+	keepRuns    = 15 * time.Minute // how long a run can be asked for after its end
+	resultGrace = 10 * time.Second // for the last result to come
 )
 
 // PlanVerify plans a run and starts nothing.
@@ -85,7 +84,7 @@ func (s *Service) PlanVerify(q VerifyRequest) (*trunk.Run, error) {
 		run.Sizes = []int{trunk.MinSize, q.MTU}
 	}
 	set(&run.Rate, trunk.DefaultRate)
-	set(&run.Rounds, defaultRounds)
+	set(&run.Rounds, trunk.DefaultRounds)
 	set(&q.Limit, trunk.DefaultLimit)
 	var err error
 	if run.Hosts, err = s.probeHosts(q.PhysicalNetwork, q.Hosts); err != nil {

@@ -19,6 +19,8 @@ type Options struct {
 	Host string // as Run.Hosts has it
 	// Uplinks are the netdevs of a physical network.
 	Uplinks func(physicalNetwork string) ([]string, error)
+	// VFVLANs returns the VLANs that VFs of an uplink are programmed for; nil = there are none.
+	VFVLANs func(ctx context.Context, uplink string) (trunk.VLANs, error)
 	// Enter runs f in the namespace of the uplinks; nil = where the process is.
 	Enter func(f func() error) error
 	Log   *slog.Logger // default: discards
@@ -31,6 +33,9 @@ type Prober struct{ o Options }
 func New(o Options) *Prober {
 	if o.Enter == nil {
 		o.Enter = func(f func() error) error { return f() }
+	}
+	if o.VFVLANs == nil {
+		o.VFVLANs = func(context.Context, string) (trunk.VLANs, error) { return trunk.VLANs{}, nil }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -65,15 +70,30 @@ func (p *Prober) Probe(ctx context.Context, run *trunk.Run, elapsed time.Duratio
 	e := &effort{run: run, place: place, tally: trunk.NewTally(run), out: out, sockets: make([]*socket, len(names))}
 	e.open(p.o.Enter, names)
 	defer e.close()
+	p.vfVLANs(ctx, out)
 	e.listen()
 	p.o.Log.Info("probing the trunk", "run", fmt.Sprintf("%x", run.ID), "uplinks", names, "for", run.Duration-elapsed)
 	e.send(ctx, start)
 	wait(ctx, start.Add(run.Duration))
 	e.end()
+	p.vfVLANs(ctx, out) // and those of VFs that came into use meanwhile
 	if err = context.Cause(ctx); err != nil && out.Error == "" {
 		out.Error = "ended early: " + err.Error()
 	}
 	return out
+}
+
+// vfVLANs adds the VLANs of the uplinks' VFs. What cannot be read leaves a VLAN to be called
+// lost, and is only logged.
+func (p *Prober) vfVLANs(ctx context.Context, out *trunk.Result) {
+	for i := range out.Uplinks {
+		u := &out.Uplinks[i]
+		v, err := p.o.VFVLANs(ctx, u.Name)
+		if err != nil {
+			p.o.Log.Warn("cannot read which VLANs the VFs of an uplink use", "uplink", u.Name, "error", err)
+		}
+		u.VFVLANs = u.VFVLANs.Or(v)
+	}
 }
 
 // effort is one run on this host.

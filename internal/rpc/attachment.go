@@ -10,15 +10,21 @@ const (
 	maxNUMANode = 1023       // MAX_NUMNODES of Linux, less one
 )
 
-// EncodeAttachment converts to the wire.
+// EncodeAttachment converts to the wire, filter and all. [Sharing] does it for many.
 func EncodeAttachment(a *model.Attachment) *fabricv1.Attachment {
+	out := encodeAttachment(a)
+	out.Filter = EncodeFilter(a.Filter)
+	return out
+}
+
+// encodeAttachment leaves the filter out.
+func encodeAttachment(a *model.Attachment) *fabricv1.Attachment {
 	out := &fabricv1.Attachment{
 		PortId: a.PortID, Revision: a.Revision, NetworkId: a.NetworkID, ProjectId: a.ProjectID,
 		DeviceId: a.Device, DeviceOwner: a.Owner, VnicType: a.VnicType, PciSlot: a.PCISlot,
 		PhysicalNetwork: a.PhysicalNetwork, Vlan: unsigned(a.VLAN), Mac: a.MAC, Mtu: unsigned(a.MTU),
 		SpoofCheck: a.SpoofCheck, LinkState: encodeLinkState(a.LinkState),
 		MinTxRate: unsigned(a.MinTxRate), MaxTxRate: unsigned(a.MaxTxRate), Kind: a.Kind, Bridge: a.Bridge,
-		Filter: EncodeFilter(a.Filter),
 	}
 	if a.Trust != nil {
 		t := *a.Trust
@@ -34,8 +40,9 @@ func EncodeAttachment(a *model.Attachment) *fabricv1.Attachment {
 	return out
 }
 
-// DecodeAttachment converts from the wire and validates every field.
-func DecodeAttachment(in *fabricv1.Attachment) (*model.Attachment, error) {
+// DecodeAttachment converts from the wire and validates every field. shared are the filters of
+// the message that it came with; nil where there are none, as in a file.
+func DecodeAttachment(in *fabricv1.Attachment, shared Filters) (*model.Attachment, error) {
 	var c checks
 	c.id("port_id", in.GetPortId())
 	c.id("network_id", in.GetNetworkId())
@@ -94,10 +101,7 @@ func DecodeAttachment(in *fabricv1.Attachment) (*model.Attachment, error) {
 			out.Allowed = append(out.Allowed, model.AllowedSource{MAC: s.GetMac(), Prefix: p})
 		}
 	}
-	if in.GetFilter() != nil && in.GetKind() != model.AttachOVS {
-		c.fail("filter", "a VF has none")
-	}
-	out.Filter = c.filter(in.GetFilter())
+	out.Filter = c.filterOf(in, shared)
 	if c.failed() {
 		return nil, c.err
 	}
@@ -106,11 +110,7 @@ func DecodeAttachment(in *fabricv1.Attachment) (*model.Attachment, error) {
 
 // CheckAttachment reports what would keep an agent from accepting the attachment.
 func CheckAttachment(a *model.Attachment) error {
-	if a.VLAN < 0 || a.MTU < 0 || a.MinTxRate < 0 || a.MaxTxRate < 0 {
-		return invalid("attachment", "a negative vlan, mtu or rate")
-	}
-	_, err := DecodeAttachment(EncodeAttachment(a))
-	return err
+	return new(Checker).Check(a)
 }
 
 // IdentifiesPort reports whether s is usable as the id of a port or network.

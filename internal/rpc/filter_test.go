@@ -27,7 +27,7 @@ func TestFiltersTravel(t *testing.T) {
 		"members": filtered(model.FilterRule{Protocol: 1, PortMin: n(8), Stateless: true, Remotes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16")}}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := DecodeAttachment(EncodeAttachment(a))
+			got, err := DecodeAttachment(EncodeAttachment(a), nil)
 			if err != nil || !reflect.DeepEqual(got, a) {
 				t.Errorf("%+v, %v; want %+v", got.Filter, err, a.Filter)
 			}
@@ -35,7 +35,7 @@ func TestFiltersTravel(t *testing.T) {
 	}
 	bare := filtered()
 	bare.Filter = nil
-	if got, err := DecodeAttachment(EncodeAttachment(bare)); err != nil || got.Filter != nil {
+	if got, err := DecodeAttachment(EncodeAttachment(bare), nil); err != nil || got.Filter != nil {
 		t.Errorf("no filter comes as %+v, %v", got.Filter, err)
 	}
 }
@@ -62,7 +62,7 @@ func TestFiltersThatNobodySends(t *testing.T) {
 			w.Kind, w.Bridge = "", ""
 			field = "filter"
 		}
-		if _, err := DecodeAttachment(w); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), field) {
+		if _, err := DecodeAttachment(w, nil); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}

@@ -16,6 +16,8 @@ type Hello struct {
 	Roles    []model.Agent // Type, Binary, Topic, AvailabilityZone, Configurations, Host
 	Epoch    string        // of the state the agent holds; "" = none
 	Revision uint64
+
+	SharedFilters bool // the agent takes what Sharing encodes
 }
 
 // EncodeHello converts to the wire; it fails when configurations are no JSON.
@@ -24,7 +26,7 @@ func EncodeHello(h Hello) (*fabricv1.Hello, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &fabricv1.Hello{Host: h.Host, Instance: h.Instance, Version: h.Version, Roles: roles}
+	out := &fabricv1.Hello{Host: h.Host, Instance: h.Instance, Version: h.Version, Roles: roles, SharedFilters: h.SharedFilters}
 	if h.Epoch != "" {
 		out.Resume = &fabricv1.Resume{Epoch: h.Epoch, Revision: h.Revision}
 	}
@@ -54,7 +56,7 @@ func DecodeHello(in *fabricv1.Hello) (Hello, error) {
 	}
 	return Hello{
 		Host: in.GetHost(), Instance: in.GetInstance(), Version: in.GetVersion(), Roles: roles,
-		Epoch: in.GetResume().GetEpoch(), Revision: in.GetResume().GetRevision(),
+		Epoch: in.GetResume().GetEpoch(), Revision: in.GetResume().GetRevision(), SharedFilters: in.GetSharedFilters(),
 	}, nil
 }
 

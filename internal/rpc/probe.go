@@ -88,6 +88,7 @@ func EncodeProbeResult(r *trunk.Result) *fabricv1.ProbeResult {
 	for _, u := range r.Uplinks {
 		out.Uplinks = append(out.Uplinks, &fabricv1.ProbeUplink{
 			Name: u.Name, Mac: u.MAC, Mtu: uint32(u.MTU), Sent: uint32(u.Sent), Unfit: uints(u.Unfit), Error: fitReason(u.Error),
+			VfVlans: u.VFVLANs.String(),
 		})
 	}
 	for _, h := range r.Heard {
@@ -141,6 +142,7 @@ func DecodeProbeResult(host string, in *fabricv1.ProbeResult) (*trunk.Result, er
 		c.count("probe_result.uplinks.unfit", len(u.GetUnfit()), trunk.MaxSizes)
 		r.Uplinks = append(r.Uplinks, trunk.Uplink{
 			Name: u.GetName(), MAC: u.GetMac(), MTU: int(u.GetMtu()), Sent: int(u.GetSent()), Unfit: ints(u.GetUnfit()), Error: u.GetError(),
+			VFVLANs: c.vlans("probe_result.uplinks.vf_vlans", u.GetVfVlans()),
 		})
 	}
 	for _, h := range in.GetHeard() {

@@ -70,7 +70,7 @@ func TestAttachmentRoundTrip(t *testing.T) {
 		if err = proto.Unmarshal(wire, &m); err != nil {
 			t.Fatal(err)
 		}
-		got, err := DecodeAttachment(&m)
+		got, err := DecodeAttachment(&m, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +119,7 @@ func TestAttachmentRefused(t *testing.T) {
 	}
 	wire := EncodeAttachment(good)
 	wire.LinkState = 77
-	if _, err := DecodeAttachment(wire); err == nil || !strings.Contains(err.Error(), "unknown value 77") {
+	if _, err := DecodeAttachment(wire, nil); err == nil || !strings.Contains(err.Error(), "unknown value 77") {
 		t.Errorf("unknown enum value: %v", err)
 	}
 }
@@ -174,7 +174,7 @@ func TestDHCPNetworkRoundTrip(t *testing.T) {
 
 func TestHello(t *testing.T) {
 	h := Hello{
-		Host: "compute-1.example", Instance: "abc", Version: "1.0", Epoch: "e", Revision: 3,
+		Host: "compute-1.example", Instance: "abc", Version: "1.0", Epoch: "e", Revision: 3, SharedFilters: true,
 		Roles: []model.Agent{{
 			Type: model.AgentNICSwitch, Binary: model.BinaryNICSwitch, Topic: "N/A", Host: "compute-1.example", AdminStateUp: true,
 			Configurations: map[string]any{"device_mappings": map[string]any{"default": []any{"eth6"}}, "devices": 3.0},
@@ -293,11 +293,11 @@ func FuzzFromController(f *testing.F) {
 			return
 		}
 		for _, in := range append(m.GetSnapshot().GetAttachments(), m.GetDelta().GetAttachments()...) {
-			a, err := DecodeAttachment(in)
+			a, err := DecodeAttachment(in, nil)
 			if err != nil {
 				continue
 			}
-			if b, rerr := DecodeAttachment(EncodeAttachment(a)); rerr != nil || cmp.Diff(a, b, addresses) != "" {
+			if b, rerr := DecodeAttachment(EncodeAttachment(a), nil); rerr != nil || cmp.Diff(a, b, addresses) != "" {
 				t.Fatalf("%v: %s", rerr, cmp.Diff(a, b, addresses))
 			}
 		}

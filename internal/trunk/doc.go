@@ -3,7 +3,7 @@
 // what a host heard, and the verdict over all of it.
 //
 // A [Run] sends, from each uplink of each host in turn, one frame per VLAN, size and
-// round to an address that nobody has, and every uplink listens meanwhile. Each frame says who sent
+// round, the copies to different addresses, and every uplink listens meanwhile. Each frame says who sent
 // it, in which VLAN and of which size, and is signed with the run's key, so that what is
 // heard can be held against what was sent, whoever else talks on the wire.
 //

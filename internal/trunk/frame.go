@@ -17,14 +17,22 @@ const (
 	EtherTypeVLAN = 0x8100
 )
 
-// Where probes go: locally administered addresses that nobody has, so that switches flood
-// them within the VLAN and no station's network stack takes them. Copies alternate between
-// the two, since there are NICs that hand over no foreign groups of other VLANs (QEMU's
-// igb), and switches that do not flood unknown stations.
+// Where probes go, one copy after the other: two locally administered addresses that nobody
+// has, so that switches flood them within the VLAN and no station's network stack takes them,
+// and everybody. There are NICs that hand over no foreign groups of other VLANs (QEMU's igb),
+// switches that do not flood unknown stations, and NICs whose PF hears nothing else than
+// broadcasts in the VLANs of its VFs (igb again).
 var (
-	Group   = [6]byte{0x0f, 'n', 't', 'r', 'n', 0x01} // of even rounds
-	Station = [6]byte{0x0e, 'n', 't', 'r', 'n', 0x01} // of odd rounds
+	Group     = [6]byte{0x0f, 'n', 't', 'r', 'n', 0x01}
+	Station   = [6]byte{0x0e, 'n', 't', 'r', 'n', 0x01}
+	Broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 )
+
+// destinations are those of the rounds, in turn.
+var destinations = [...][6]byte{Group, Station, Broadcast}
+
+// DefaultRounds has every frame sent to each destination once.
+const DefaultRounds = len(destinations)
 
 // Sizes, in bytes behind the VLAN tag: what an interface calls its MTU.
 const (
@@ -58,13 +66,10 @@ type Frame struct {
 	Round  int // 0..MaxRounds-1
 }
 
-// Append appends the Ethernet frame: destination Group or Station, source src, an 802.1Q tag with
+// Append appends the Ethernet frame: destination the round's, source src, an 802.1Q tag with
 // priority 0, and the probe padded to its size. It is signed with key.
 func (f Frame) Append(b []byte, src [6]byte, key []byte) []byte {
-	to := Group
-	if f.Round%2 != 0 {
-		to = Station
-	}
+	to := &destinations[f.Round%len(destinations)]
 	b = append(b, to[:]...)
 	b = append(b, src[:]...)
 	b = binary.BigEndian.AppendUint16(b, EtherTypeVLAN)

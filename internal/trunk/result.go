@@ -19,7 +19,9 @@ type Uplink struct {
 	MTU   int    `json:"mtu"`             // bytes
 	Sent  int    `json:"sent"`            // frames
 	Unfit []int  `json:"unfit,omitempty"` // sizes that are more than its MTU: not sent
-	Error string `json:"error,omitempty"`
+	// VFVLANs are those that VFs of this uplink are programmed for.
+	VFVLANs VLANs  `json:"vf_vlans,omitzero"`
+	Error   string `json:"error,omitempty"`
 }
 
 // Heard is what came of one sender's frames of one size on one uplink.

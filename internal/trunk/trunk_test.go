@@ -3,6 +3,7 @@ package trunk
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -175,8 +176,8 @@ func TestPlanIsBounded(t *testing.T) {
 }
 
 // simulate runs a verification over a wire that carries what pass lets through: how
-// often, and in which VLAN.
-func simulate(r *Run, pass func(from, to string, f Frame) (times, vlan int)) *Report {
+// often, and in which VLAN. vfs are the VLANs of hosts' VFs.
+func simulate(r *Run, vfs map[string]VLANs, pass func(from, to string, f Frame) (times, vlan int)) *Report {
 	tallies := make([]*Tally, len(r.Hosts))
 	results := map[string]*Result{}
 	for i := range r.Hosts {
@@ -195,7 +196,7 @@ func simulate(r *Run, pass func(from, to string, f Frame) (times, vlan int)) *Re
 		})
 	}
 	for i, h := range r.Hosts {
-		res := &Result{Run: r.ID, Host: h.Host, Uplinks: []Uplink{{Name: "eth6", MTU: 1500, Sent: r.Frames()}}}
+		res := &Result{Run: r.ID, Host: h.Host, Uplinks: []Uplink{{Name: "eth6", MTU: 1500, Sent: r.Frames(), VFVLANs: vfs[h.Host]}}}
 		tallies[i].Fill(res)
 		// As it goes through the store.
 		text, err := json.Marshal(res)
@@ -217,10 +218,10 @@ func wire(from, to string, f Frame) (int, int) {
 
 func TestVerdict(t *testing.T) {
 	r := testRun(t, "a", "b", "c")
-	if rep := simulate(r, wire); !rep.Clean || rep.Checked != 6 || len(rep.Pairs) != 0 {
+	if rep := simulate(r, nil, wire); !rep.Clean || rep.Checked != 6 || len(rep.Pairs) != 0 {
 		t.Errorf("clean wire: %+v", rep)
 	}
-	rep := simulate(r, func(from, to string, f Frame) (int, int) {
+	rep := simulate(r, nil, func(from, to string, f Frame) (int, int) {
 		n, v := wire(from, to, f)
 		switch {
 		case (from == "c" || to == "c") && f.VLAN == 105: // not allowed on c's port
@@ -266,6 +267,71 @@ func TestSilentHostsAreNotLosses(t *testing.T) {
 		"b": {Error: "no uplink"},
 	})
 	if rep.Clean || rep.Checked != 0 || len(rep.Pairs) != 0 || rep.Hosts[2].State != HostSilent || rep.Hosts[1].State != HostFailed {
+		t.Errorf("%+v", rep)
+	}
+}
+
+// TestVLANsOfVFsThatANICKeepsAreNotCalledLost: a's NIC hands over nobody's frames in the
+// VLANs of its VFs. Of these VLANs 103 does not pass a's switch port either.
+func TestVLANsOfVFsThatANICKeepsAreNotCalledLost(t *testing.T) {
+	r := testRun(t, "a", "b", "c")
+	vfs := map[string]VLANs{"a": vlans(t, "102-105"), "c": vlans(t, "107")}
+	rep := simulate(r, vfs, func(from, to string, f Frame) (int, int) {
+		n, v := wire(from, to, f)
+		switch {
+		case to == "a" && f.VLAN >= 101 && f.VLAN <= 104, // 101: no VF of a uses it
+			from == "a" && f.VLAN == 103,
+			from == "b" && to == "a" && f.VLAN == 105, // a hears c in it
+			from == "b" && to == "c" && f.VLAN == 107: // c hears a in it
+			n = 0
+		}
+		return n, v
+	})
+	got := map[string]string{}
+	for _, p := range rep.Pairs {
+		got[p.From+p.To] = "lost " + p.Lost.String() + " one-way " + p.OneWay.String() + " kept " + p.Kept.String()
+	}
+	want := map[string]string{
+		"ba": "lost 101,103,105 one-way 101,105 kept 102,104", "ca": "lost 101,103 one-way 101 kept 102,104",
+		"ab": "lost 103 one-way  kept ", "ac": "lost 103 one-way  kept ", "bc": "lost 107 one-way 107 kept ",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v\nwant\n%v", got, want)
+	}
+	if rep.Clean {
+		t.Error("clean, though there are VLANs of which nothing is known")
+	}
+}
+
+// TestEveryRoundGoesElsewhere: one destination that a NIC or a switch does not pass on loses
+// no VLAN.
+func TestEveryRoundGoesElsewhere(t *testing.T) {
+	seen := map[string]bool{}
+	for round := range DefaultRounds {
+		seen[string(Frame{VLAN: 5, Size: 64, Round: round}.Append(nil, [6]byte{}, nil)[:6])] = true
+	}
+	for _, to := range [][6]byte{Group, Station, Broadcast} {
+		if !seen[string(to[:])] {
+			t.Errorf("no copy goes to %x", to)
+		}
+	}
+}
+
+// TestWhatANICsOwnSwitchGivesBackIsNoLoop: a's NIC gives its own broadcasts back in the VLANs
+// of its VFs; behind its port VLAN 104 loops.
+func TestWhatANICsOwnSwitchGivesBackIsNoLoop(t *testing.T) {
+	r := testRun(t, "a", "b")
+	rep := simulate(r, map[string]VLANs{"a": vlans(t, "103-104")}, func(from, to string, f Frame) (int, int) {
+		n, v := wire(from, to, f)
+		if from == "a" && to == "a" && f.VLAN >= 103 && f.VLAN <= 105 {
+			n, v = 1, f.VLAN
+			if f.VLAN == 104 {
+				n = 2
+			}
+		}
+		return n, v
+	})
+	if len(rep.Loops) != 1 || rep.Loops[0].VLANs.String() != "104-105" || rep.Clean {
 		t.Errorf("%+v", rep)
 	}
 }

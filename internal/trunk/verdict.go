@@ -31,11 +31,14 @@ type Pair struct {
 	FromUplink string `json:"from_uplink"`
 	To         string `json:"to"`
 	ToUplink   string `json:"to_uplink"`
-	Lost       VLANs  `json:"lost"`                // nothing came
-	OneWay     VLANs  `json:"one_way,omitzero"`    // of those: the other way it does
-	Holes      []Hole `json:"mtu_holes,omitempty"` // small frames come, large ones do not
-	Partial    VLANs  `json:"partial,omitzero"`    // some copies came; a note, no fault
-	Twice      VLANs  `json:"duplicated,omitzero"` // frames came more than once: a loop, or two ways
+	Lost       VLANs  `json:"lost"`             // nothing came
+	OneWay     VLANs  `json:"one_way,omitzero"` // of those: the other way it does
+	// Kept: nothing came either, which says nothing of the switches: these are VLANs of the
+	// receiver's VFs, its NIC hands over nobody's frames in them, and others hear it there.
+	Kept    VLANs  `json:"kept,omitzero"`
+	Holes   []Hole `json:"mtu_holes,omitempty"` // small frames come, large ones do not
+	Partial VLANs  `json:"partial,omitzero"`    // some copies came; a note, no fault
+	Twice   VLANs  `json:"duplicated,omitzero"` // frames came more than once: a loop, or two ways
 }
 
 // Hole is an MTU black hole.
@@ -187,11 +190,12 @@ func (j *judge) judgePairs(out *Report) {
 			passes[way{from, to}] = j.passes(way{from, to})
 		}
 	}
+	kept := j.kept(passes)
 	for _, from := range ends {
 		for _, to := range ends {
 			w, sender, receiver := way{from, to}, j.station(from.host, from.uplink), j.station(to.host, to.uplink)
 			if from == to {
-				if v := passes[w]; v.Len() > 0 {
+				if v := passes[w].Less(j.ownSwitch(w, sender)); v.Len() > 0 {
 					out.Clean = false
 					out.Loops = append(out.Loops, Loop{j.run.Hosts[from.host].Host, sender.Name, v})
 				}
@@ -202,15 +206,44 @@ func (j *judge) judgePairs(out *Report) {
 			}
 			out.Checked++
 			p := j.pair(w, sender, receiver)
+			p.Kept = p.Lost.And(kept[to])
+			p.Lost = p.Lost.Less(p.Kept)
 			p.OneWay = p.Lost.And(passes[way{to, from}])
-			if p.Lost.Len()+len(p.Holes)+p.Twice.Len() > 0 {
+			faults := p.Lost.Len() + p.Kept.Len() + len(p.Holes) + p.Twice.Len()
+			if faults > 0 {
 				out.Clean = false
 			}
-			if p.Lost.Len()+len(p.Holes)+p.Twice.Len()+p.Partial.Len() > 0 {
+			if faults+p.Partial.Len() > 0 {
 				out.Pairs = append(out.Pairs, p)
 			}
 		}
 	}
+}
+
+// kept are the VLANs of each uplink's own VFs in which it hears nobody and is heard: a trunk
+// port without the VLAN would be silent both ways.
+func (j *judge) kept(passes map[way]VLANs) map[end]VLANs {
+	hears, out := map[end]VLANs{}, map[end]VLANs{}
+	for w, v := range passes {
+		if w.from != w.to {
+			hears[w.to], out[w.from] = hears[w.to].Or(v), out[w.from].Or(v)
+		}
+	}
+	for e, heard := range out {
+		out[e] = j.station(e.host, e.uplink).VFVLANs.And(heard).Less(hears[e])
+	}
+	return out
+}
+
+// ownSwitch are VLANs in which an uplink hears one copy of what it sent because its NIC's
+// switch gives broadcasts to whoever is in a VLAN of its VFs, the sender with them (igb). In a
+// loop more than one comes.
+func (j *judge) ownSwitch(w way, u *Uplink) VLANs {
+	var twice VLANs
+	for _, h := range j.heard[w] {
+		twice = twice.Or(h.Twice)
+	}
+	return u.VFVLANs.Less(twice)
 }
 
 // passes are the VLANs of which anything came.

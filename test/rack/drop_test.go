@@ -2,6 +2,7 @@ package rack
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"os/exec"
 	"strings"
@@ -126,6 +127,33 @@ func (s *story) verify(t *testing.T) {
 	says("the trunk is mended", clean)
 }
 
+// verifyInUse: VLANs that VFs use are verified like any other, from and to the PFs of these
+// VFs, and what a switch drops in them is found.
+func (s *story) verifyInUse(t *testing.T) {
+	if out := s.compute1.sh(t, "ip link show eth6"); !strings.Contains(out, fmt.Sprintf("vlan %d,", redVLAN)) {
+		t.Fatalf("no VF of compute1 is on VLAN %d: %s", redVLAN, out)
+	}
+	eventually(t, "the trunk is whole", 4*time.Minute, func() bool {
+		v, code := s.fabricVerify(t)
+		return code == 0 && v.Result.Clean && v.Result.Checked == 6
+	})
+	leg := s.leg(t, s.compute1.sh(t, "cat /sys/class/net/eth6/address"))
+	defer s.drop(t, leg, redVLAN, 0)()
+	eventually(t, fmt.Sprintf("VLAN %d is lost from compute1, and nothing else is", redVLAN), 4*time.Minute, func() bool {
+		v, code := s.fabricVerify(t)
+		lost := 0
+		for _, p := range v.Result.Pairs {
+			switch {
+			case p.From == "compute1" && p.Lost == fmt.Sprint(redVLAN) && p.OneWay == p.Lost:
+				lost++
+			case p.Lost != "" || p.Kept != "":
+				return false
+			}
+		}
+		return code == 6 && lost == 2
+	})
+}
+
 // verdict is what `fabric verify -o json` says, as far as it is looked at.
 type verdict struct {
 	Result struct {
@@ -135,6 +163,7 @@ type verdict struct {
 			From   string `json:"from"`
 			Lost   string `json:"lost"`
 			OneWay string `json:"one_way"`
+			Kept   string `json:"kept"`
 			Holes  []struct {
 				VLANs  string `json:"vlans"`
 				Passed int    `json:"passed"`

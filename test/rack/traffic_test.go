@@ -17,9 +17,10 @@ func TestRack(t *testing.T) {
 		name string
 		do   func(*testing.T)
 	}{
-		{"VerifyFindsWhatTheTrunkDrops", s.verify}, // of VLANs that no VF uses yet: see docs/verify.md
+		{"VerifyFindsWhatTheTrunkDrops", s.verify},
 		{"InstancesGetTheirAddressesOverTheVLAN", s.instances},
 		{"OneNetworkTalksAndTheOtherIsNotReached", s.talk},
+		{"VerifyHearsTheVLANsOfVFsToo", s.verifyInUse},
 		{"FramesOnTheTrunkCarryTheNetworksVLAN", s.tags},
 		{"RouterLeadsOutsideAndFloatingIPIn", s.router},
 		{"IPv6", s.ipv6},

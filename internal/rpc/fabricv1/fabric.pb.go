@@ -328,9 +328,10 @@ type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // as in binding:host_id
 	Roles         []*Role                `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
-	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`   // of the agent's program, for the log
-	Resume        *Resume                `protobuf:"bytes,4,opt,name=resume,proto3" json:"resume,omitempty"`     // absent: send a Snapshot
-	Instance      string                 `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"` // a new random name per start of the agent
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`                                   // of the agent's program, for the log
+	Resume        *Resume                `protobuf:"bytes,4,opt,name=resume,proto3" json:"resume,omitempty"`                                     // absent: send a Snapshot
+	Instance      string                 `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"`                                 // a new random name per start of the agent
+	SharedFilters bool                   `protobuf:"varint,6,opt,name=shared_filters,json=sharedFilters,proto3" json:"shared_filters,omitempty"` // Attachment.shared_filter is understood
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +399,13 @@ func (x *Hello) GetInstance() string {
 		return x.Instance
 	}
 	return ""
+}
+
+func (x *Hello) GetSharedFilters() bool {
+	if x != nil {
+		return x.SharedFilters
+	}
+	return false
 }
 
 // Role is one agent row of the Networking API.
@@ -877,6 +885,7 @@ type Snapshot struct {
 	Attachments   []*Attachment          `protobuf:"bytes,3,rep,name=attachments,proto3" json:"attachments,omitempty"`
 	DhcpNetworks  []*DHCPNetwork         `protobuf:"bytes,4,rep,name=dhcp_networks,json=dhcpNetworks,proto3" json:"dhcp_networks,omitempty"`
 	Routers       []*Router              `protobuf:"bytes,5,rep,name=routers,proto3" json:"routers,omitempty"`
+	Filters       []*Filter              `protobuf:"bytes,6,rep,name=filters,proto3" json:"filters,omitempty"` // of this message's attachments
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -946,6 +955,13 @@ func (x *Snapshot) GetRouters() []*Router {
 	return nil
 }
 
+func (x *Snapshot) GetFilters() []*Filter {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
+}
+
 // Delta leads from one revision of the epoch to the next.
 type Delta struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -958,6 +974,7 @@ type Delta struct {
 	RemovedNetworks []string               `protobuf:"bytes,7,rep,name=removed_networks,json=removedNetworks,proto3" json:"removed_networks,omitempty"`
 	Routers         []*Router              `protobuf:"bytes,8,rep,name=routers,proto3" json:"routers,omitempty"` // new or changed, whole
 	RemovedRouters  []string               `protobuf:"bytes,9,rep,name=removed_routers,json=removedRouters,proto3" json:"removed_routers,omitempty"`
+	Filters         []*Filter              `protobuf:"bytes,10,rep,name=filters,proto3" json:"filters,omitempty"` // of this message's attachments
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1055,6 +1072,13 @@ func (x *Delta) GetRemovedRouters() []string {
 	return nil
 }
 
+func (x *Delta) GetFilters() []*Filter {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
+}
+
 // Ack says that the reports up to seq are committed.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1121,10 +1145,11 @@ type Attachment struct {
 	MinTxRate       uint32                 `protobuf:"varint,16,opt,name=min_tx_rate,json=minTxRate,proto3" json:"min_tx_rate,omitempty"` // Mbit/s
 	MaxTxRate       uint32                 `protobuf:"varint,17,opt,name=max_tx_rate,json=maxTxRate,proto3" json:"max_tx_rate,omitempty"` // Mbit/s
 	Allowed         []*AllowedSource       `protobuf:"bytes,18,rep,name=allowed,proto3" json:"allowed,omitempty"`
-	NumaNode        *uint32                `protobuf:"varint,19,opt,name=numa_node,json=numaNode,proto3,oneof" json:"numa_node,omitempty"` // where the instance is; absent = not said
-	Kind            string                 `protobuf:"bytes,20,opt,name=kind,proto3" json:"kind,omitempty"`                                // "" = a VF, "ovs" = a port of an Open vSwitch bridge
-	Bridge          string                 `protobuf:"bytes,21,opt,name=bridge,proto3" json:"bridge,omitempty"`                            // of kind "ovs"
-	Filter          *Filter                `protobuf:"bytes,22,opt,name=filter,proto3" json:"filter,omitempty"`                            // absent: security groups are not enforced
+	NumaNode        *uint32                `protobuf:"varint,19,opt,name=numa_node,json=numaNode,proto3,oneof" json:"numa_node,omitempty"`       // where the instance is; absent = not said
+	Kind            string                 `protobuf:"bytes,20,opt,name=kind,proto3" json:"kind,omitempty"`                                      // "" = a VF, "ovs" = a port of an Open vSwitch bridge
+	Bridge          string                 `protobuf:"bytes,21,opt,name=bridge,proto3" json:"bridge,omitempty"`                                  // of kind "ovs"
+	Filter          *Filter                `protobuf:"bytes,22,opt,name=filter,proto3" json:"filter,omitempty"`                                  // neither this nor the next: security groups are not enforced
+	SharedFilter    uint32                 `protobuf:"varint,23,opt,name=shared_filter,json=sharedFilter,proto3" json:"shared_filter,omitempty"` // which of the message's filters, counted from 1; 0 = none of them
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1311,6 +1336,13 @@ func (x *Attachment) GetFilter() *Filter {
 		return x.Filter
 	}
 	return nil
+}
+
+func (x *Attachment) GetSharedFilter() uint32 {
+	if x != nil {
+		return x.SharedFilter
+	}
+	return 0
 }
 
 // Filter is what a port's security groups allow.
@@ -2823,6 +2855,7 @@ type ProbeUplink struct {
 	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
 	Unfit         []uint32               `protobuf:"varint,5,rep,packed,name=unfit,proto3" json:"unfit,omitempty"`
 	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	VfVlans       string                 `protobuf:"bytes,7,opt,name=vf_vlans,json=vfVlans,proto3" json:"vf_vlans,omitempty"` // as Probe.vlans: those of the uplink's VFs
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2895,6 +2928,13 @@ func (x *ProbeUplink) GetUnfit() []uint32 {
 func (x *ProbeUplink) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *ProbeUplink) GetVfVlans() string {
+	if x != nil {
+		return x.VfVlans
 	}
 	return ""
 }
@@ -3195,13 +3235,14 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x05delta\x18\x03 \x01(\v2\x19.neutrino.fabric.v1.DeltaH\x00R\x05delta\x12+\n" +
 	"\x03ack\x18\x04 \x01(\v2\x17.neutrino.fabric.v1.AckH\x00R\x03ack\x121\n" +
 	"\x05probe\x18\x05 \x01(\v2\x19.neutrino.fabric.v1.ProbeH\x00R\x05probeB\t\n" +
-	"\amessage\"\xb5\x01\n" +
+	"\amessage\"\xdc\x01\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12.\n" +
 	"\x05roles\x18\x02 \x03(\v2\x18.neutrino.fabric.v1.RoleR\x05roles\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x122\n" +
 	"\x06resume\x18\x04 \x01(\v2\x1a.neutrino.fabric.v1.ResumeR\x06resume\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\xa8\x01\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\x12%\n" +
+	"\x0eshared_filters\x18\x06 \x01(\bR\rsharedFilters\"\xa8\x01\n" +
 	"\x04Role\x12\x1d\n" +
 	"\n" +
 	"agent_type\x18\x01 \x01(\tR\tagentType\x12\x16\n" +
@@ -3246,13 +3287,14 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\x10beat_interval_ms\x18\x02 \x01(\rR\x0ebeatIntervalMs\x12\x1e\n" +
 	"\n" +
 	"controller\x18\x03 \x01(\tR\n" +
-	"controller\"\xfa\x01\n" +
+	"controller\"\xb0\x02\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12@\n" +
 	"\vattachments\x18\x03 \x03(\v2\x1e.neutrino.fabric.v1.AttachmentR\vattachments\x12D\n" +
 	"\rdhcp_networks\x18\x04 \x03(\v2\x1f.neutrino.fabric.v1.DHCPNetworkR\fdhcpNetworks\x124\n" +
-	"\arouters\x18\x05 \x03(\v2\x1a.neutrino.fabric.v1.RouterR\arouters\"\xbd\x03\n" +
+	"\arouters\x18\x05 \x03(\v2\x1a.neutrino.fabric.v1.RouterR\arouters\x124\n" +
+	"\afilters\x18\x06 \x03(\v2\x1a.neutrino.fabric.v1.FilterR\afilters\"\xf3\x03\n" +
 	"\x05Delta\x12#\n" +
 	"\rbase_revision\x18\x01 \x01(\x04R\fbaseRevision\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12@\n" +
@@ -3263,9 +3305,11 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"dhcp_hosts\x18\x06 \x03(\v2\x1d.neutrino.fabric.v1.DHCPHostsR\tdhcpHosts\x12)\n" +
 	"\x10removed_networks\x18\a \x03(\tR\x0fremovedNetworks\x124\n" +
 	"\arouters\x18\b \x03(\v2\x1a.neutrino.fabric.v1.RouterR\arouters\x12'\n" +
-	"\x0fremoved_routers\x18\t \x03(\tR\x0eremovedRouters\"\x17\n" +
+	"\x0fremoved_routers\x18\t \x03(\tR\x0eremovedRouters\x124\n" +
+	"\afilters\x18\n" +
+	" \x03(\v2\x1a.neutrino.fabric.v1.FilterR\afilters\"\x17\n" +
 	"\x03Ack\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\xeb\x05\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x90\x06\n" +
 	"\n" +
 	"Attachment\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1a\n" +
@@ -3294,7 +3338,8 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\tnuma_node\x18\x13 \x01(\rH\x01R\bnumaNode\x88\x01\x01\x12\x12\n" +
 	"\x04kind\x18\x14 \x01(\tR\x04kind\x12\x16\n" +
 	"\x06bridge\x18\x15 \x01(\tR\x06bridge\x122\n" +
-	"\x06filter\x18\x16 \x01(\v2\x1a.neutrino.fabric.v1.FilterR\x06filterB\b\n" +
+	"\x06filter\x18\x16 \x01(\v2\x1a.neutrino.fabric.v1.FilterR\x06filter\x12#\n" +
+	"\rshared_filter\x18\x17 \x01(\rR\fsharedFilterB\b\n" +
 	"\x06_trustB\f\n" +
 	"\n" +
 	"_numa_node\">\n" +
@@ -3439,14 +3484,15 @@ const file_neutrino_fabric_v1_fabric_proto_rawDesc = "" +
 	"\n" +
 	"neighbours\x18\x06 \x03(\v2\".neutrino.fabric.v1.ProbeNeighbourR\n" +
 	"neighbours\x12\x18\n" +
-	"\aforeign\x18\a \x01(\rR\aforeign\"\x85\x01\n" +
+	"\aforeign\x18\a \x01(\rR\aforeign\"\xa0\x01\n" +
 	"\vProbeUplink\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x12\x12\n" +
 	"\x04sent\x18\x04 \x01(\rR\x04sent\x12\x14\n" +
 	"\x05unfit\x18\x05 \x03(\rR\x05unfit\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\xa2\x01\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x19\n" +
+	"\bvf_vlans\x18\a \x01(\tR\avfVlans\"\xa2\x01\n" +
 	"\n" +
 	"ProbeHeard\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\rR\x04from\x12\x16\n" +
@@ -3556,43 +3602,45 @@ var file_neutrino_fabric_v1_fabric_proto_depIdxs = []int32{
 	14, // 15: neutrino.fabric.v1.Snapshot.attachments:type_name -> neutrino.fabric.v1.Attachment
 	23, // 16: neutrino.fabric.v1.Snapshot.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
 	18, // 17: neutrino.fabric.v1.Snapshot.routers:type_name -> neutrino.fabric.v1.Router
-	14, // 18: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
-	23, // 19: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
-	24, // 20: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
-	18, // 21: neutrino.fabric.v1.Delta.routers:type_name -> neutrino.fabric.v1.Router
-	0,  // 22: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
-	22, // 23: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
-	15, // 24: neutrino.fabric.v1.Attachment.filter:type_name -> neutrino.fabric.v1.Filter
-	16, // 25: neutrino.fabric.v1.Filter.rules:type_name -> neutrino.fabric.v1.FilterRule
-	17, // 26: neutrino.fabric.v1.FilterRule.remotes:type_name -> neutrino.fabric.v1.Remotes
-	19, // 27: neutrino.fabric.v1.Router.interfaces:type_name -> neutrino.fabric.v1.RouterPort
-	19, // 28: neutrino.fabric.v1.Router.gateway:type_name -> neutrino.fabric.v1.RouterPort
-	31, // 29: neutrino.fabric.v1.Router.routes:type_name -> neutrino.fabric.v1.Route
-	20, // 30: neutrino.fabric.v1.Router.floating:type_name -> neutrino.fabric.v1.FloatingPair
-	25, // 31: neutrino.fabric.v1.Router.metadata:type_name -> neutrino.fabric.v1.DHCPHost
-	27, // 32: neutrino.fabric.v1.RouterPort.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	29, // 33: neutrino.fabric.v1.RouterPort.subnets:type_name -> neutrino.fabric.v1.Subnet
-	27, // 34: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	29, // 35: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
-	25, // 36: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	25, // 37: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
-	27, // 38: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
-	28, // 39: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
-	26, // 40: neutrino.fabric.v1.DHCPHost.instance:type_name -> neutrino.fabric.v1.InstanceData
-	30, // 41: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
-	31, // 42: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
-	33, // 43: neutrino.fabric.v1.Probe.hosts:type_name -> neutrino.fabric.v1.ProbeHost
-	35, // 44: neutrino.fabric.v1.ProbeResult.uplinks:type_name -> neutrino.fabric.v1.ProbeUplink
-	36, // 45: neutrino.fabric.v1.ProbeResult.heard:type_name -> neutrino.fabric.v1.ProbeHeard
-	37, // 46: neutrino.fabric.v1.ProbeResult.leaks:type_name -> neutrino.fabric.v1.ProbeLeak
-	38, // 47: neutrino.fabric.v1.ProbeResult.neighbours:type_name -> neutrino.fabric.v1.ProbeNeighbour
-	1,  // 48: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
-	2,  // 49: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
-	49, // [49:50] is the sub-list for method output_type
-	48, // [48:49] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	15, // 18: neutrino.fabric.v1.Snapshot.filters:type_name -> neutrino.fabric.v1.Filter
+	14, // 19: neutrino.fabric.v1.Delta.attachments:type_name -> neutrino.fabric.v1.Attachment
+	23, // 20: neutrino.fabric.v1.Delta.dhcp_networks:type_name -> neutrino.fabric.v1.DHCPNetwork
+	24, // 21: neutrino.fabric.v1.Delta.dhcp_hosts:type_name -> neutrino.fabric.v1.DHCPHosts
+	18, // 22: neutrino.fabric.v1.Delta.routers:type_name -> neutrino.fabric.v1.Router
+	15, // 23: neutrino.fabric.v1.Delta.filters:type_name -> neutrino.fabric.v1.Filter
+	0,  // 24: neutrino.fabric.v1.Attachment.link_state:type_name -> neutrino.fabric.v1.LinkState
+	22, // 25: neutrino.fabric.v1.Attachment.allowed:type_name -> neutrino.fabric.v1.AllowedSource
+	15, // 26: neutrino.fabric.v1.Attachment.filter:type_name -> neutrino.fabric.v1.Filter
+	16, // 27: neutrino.fabric.v1.Filter.rules:type_name -> neutrino.fabric.v1.FilterRule
+	17, // 28: neutrino.fabric.v1.FilterRule.remotes:type_name -> neutrino.fabric.v1.Remotes
+	19, // 29: neutrino.fabric.v1.Router.interfaces:type_name -> neutrino.fabric.v1.RouterPort
+	19, // 30: neutrino.fabric.v1.Router.gateway:type_name -> neutrino.fabric.v1.RouterPort
+	31, // 31: neutrino.fabric.v1.Router.routes:type_name -> neutrino.fabric.v1.Route
+	20, // 32: neutrino.fabric.v1.Router.floating:type_name -> neutrino.fabric.v1.FloatingPair
+	25, // 33: neutrino.fabric.v1.Router.metadata:type_name -> neutrino.fabric.v1.DHCPHost
+	27, // 34: neutrino.fabric.v1.RouterPort.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	29, // 35: neutrino.fabric.v1.RouterPort.subnets:type_name -> neutrino.fabric.v1.Subnet
+	27, // 36: neutrino.fabric.v1.DHCPNetwork.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	29, // 37: neutrino.fabric.v1.DHCPNetwork.subnets:type_name -> neutrino.fabric.v1.Subnet
+	25, // 38: neutrino.fabric.v1.DHCPNetwork.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	25, // 39: neutrino.fabric.v1.DHCPHosts.hosts:type_name -> neutrino.fabric.v1.DHCPHost
+	27, // 40: neutrino.fabric.v1.DHCPHost.addresses:type_name -> neutrino.fabric.v1.FixedIP
+	28, // 41: neutrino.fabric.v1.DHCPHost.options:type_name -> neutrino.fabric.v1.DHCPOption
+	26, // 42: neutrino.fabric.v1.DHCPHost.instance:type_name -> neutrino.fabric.v1.InstanceData
+	30, // 43: neutrino.fabric.v1.Subnet.allocation_pools:type_name -> neutrino.fabric.v1.IPRange
+	31, // 44: neutrino.fabric.v1.Subnet.host_routes:type_name -> neutrino.fabric.v1.Route
+	33, // 45: neutrino.fabric.v1.Probe.hosts:type_name -> neutrino.fabric.v1.ProbeHost
+	35, // 46: neutrino.fabric.v1.ProbeResult.uplinks:type_name -> neutrino.fabric.v1.ProbeUplink
+	36, // 47: neutrino.fabric.v1.ProbeResult.heard:type_name -> neutrino.fabric.v1.ProbeHeard
+	37, // 48: neutrino.fabric.v1.ProbeResult.leaks:type_name -> neutrino.fabric.v1.ProbeLeak
+	38, // 49: neutrino.fabric.v1.ProbeResult.neighbours:type_name -> neutrino.fabric.v1.ProbeNeighbour
+	1,  // 50: neutrino.fabric.v1.Fabric.Join:input_type -> neutrino.fabric.v1.FromAgent
+	2,  // 51: neutrino.fabric.v1.Fabric.Join:output_type -> neutrino.fabric.v1.FromController
+	51, // [51:52] is the sub-list for method output_type
+	50, // [50:51] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_neutrino_fabric_v1_fabric_proto_init() }
