@@ -108,7 +108,8 @@ func upFlags(cmd *cobra.Command, o *Options) {
 	cmd.Flags().IntVar(&o.APIPort, "api-port", 0, "loopback port of the Networking API (default 9696 if it is free, else any)")
 	cmd.Flags().BoolVar(&o.Identity, "identity", true, "serve the built-in identity for clients that insist on Keystone")
 	cmd.Flags().IntVar(&o.VFs, "vfs", 8, "VFs per host")
-	cmd.Flags().BoolVar(&o.Routers, "routers", false, "let network1 carry routers, too")
+	cmd.Flags().BoolVar(&o.Routers, "routers", false, "let the network nodes carry routers, too")
+	cmd.Flags().IntVar(&o.NetworkNodes, "network-nodes", 1, "hosts that serve DHCP, network1 and up: where one dies, another takes over")
 }
 
 func upCommand(f *flags) *cobra.Command {
@@ -231,7 +232,7 @@ func bootCommand(f *flags) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.Host, "host", "", "host to run on: compute1, compute2, network1")
+	cmd.Flags().StringVar(&o.Host, "host", "", "host to run on: compute1, compute2, network1, ...")
 	cmd.Flags().StringVar(&o.Network, "network", "", "network, by name or id")
 	cmd.Flags().StringVar(&o.PortID, "port", "", "existing port, by id")
 	cmd.Flags().StringVar(&keys, "ssh-key", "", "file of OpenSSH public keys that it gets by metadata, one a line")

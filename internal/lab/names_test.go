@@ -77,7 +77,7 @@ func TestStateFile(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, says)
 		}
 	}
-	s := &State{Version: stateVersion, Name: "st", Instances: []*Instance{{Name: "red1"}}, Hosts: labHosts()}
+	s := &State{Version: stateVersion, Name: "st", Instances: []*Instance{{Name: "red1"}}, Hosts: labHosts(1)}
 	if err := s.write(n); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestFilesAreUnderstood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &State{API: "http://127.0.0.1:9696", Identity: true, Hosts: labHosts()}
+	s := &State{API: "http://127.0.0.1:9696", Identity: true, Hosts: labHosts(1)}
 	if err := writeFiles(n, s, 9696); err != nil {
 		t.Fatal(err)
 	}

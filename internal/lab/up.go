@@ -22,9 +22,14 @@ type Options struct {
 	APIPort  int    // 0 = 9696 if it is free, else any
 	Identity bool   // serve the built-in identity
 	VFs      int    // per host; 0 = 8
-	Routers  bool   // the network node carries routers
-	Progress Progress
+	Routers  bool   // network nodes carry routers
+	// NetworkNodes is how many hosts serve DHCP, and carry routers; 0 = 1.
+	NetworkNodes int
+	Progress     Progress
 }
+
+// MaxNetworkNodes of a lab.
+const MaxNetworkNodes = 4
 
 // MaxVFs per host of a lab.
 const MaxVFs = 256
@@ -32,9 +37,13 @@ const MaxVFs = 256
 // readyIn is how long the controller and the agents may take to be there.
 const readyIn = 30 * time.Second
 
-// hosts of every lab.
-func labHosts() []Host {
-	return []Host{{Name: "compute1", PF: 0}, {Name: "compute2", PF: 1}, {Name: "network1", PF: 2, DHCP: true}}
+// labHosts are two computes and so many network nodes.
+func labHosts(networkNodes int) []Host {
+	hosts := []Host{{Name: "compute1", PF: 0}, {Name: "compute2", PF: 1}}
+	for i := range networkNodes {
+		hosts = append(hosts, Host{Name: "network" + strconv.Itoa(i+1), PF: len(hosts), DHCP: true})
+	}
+	return hosts
 }
 
 // Up brings the lab up and returns when every agent is alive. After an error nothing
@@ -90,13 +99,19 @@ func up(ctx context.Context, o Options) (*State, error) {
 	if o.VFs < 2 || o.VFs > MaxVFs {
 		return nil, fmt.Errorf("lab %s: %d VFs per host: 2 to %d are wanted", n.Lab, o.VFs, MaxVFs)
 	}
+	if o.NetworkNodes == 0 {
+		o.NetworkNodes = 1
+	}
+	if o.NetworkNodes < 1 || o.NetworkNodes > MaxNetworkNodes {
+		return nil, fmt.Errorf("lab %s: %d network nodes: 1 to %d are wanted", n.Lab, o.NetworkNodes, MaxNetworkNodes)
+	}
 	port, err := apiPort(ctx, o.APIPort)
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", n.Lab, err)
 	}
 	s := &State{
 		Version: stateVersion, Name: n.Lab, CreatedAt: time.Now().UTC(), Identity: o.Identity, VFs: o.VFs,
-		API: apiURL(port), Hosts: labHosts(),
+		API: apiURL(port), Hosts: labHosts(o.NetworkNodes),
 	}
 	for i := range s.Hosts {
 		s.Hosts[i].L3 = o.Routers && s.Hosts[i].DHCP

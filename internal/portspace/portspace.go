@@ -74,12 +74,33 @@ func (k Kind) Open(name string) (*Space, error) {
 	return s, nil
 }
 
+// place is the name of the owner's namespace: name, or one with the host in it where name is
+// another host's on the same machine (one that the owner was on before, in a lab).
+func (k Kind) place(name, host, owner string) string {
+	own := name + "-" + host
+	for _, try := range []string{own, name} {
+		s, err := k.Open(try)
+		if err != nil {
+			continue
+		}
+		s.Close()
+		switch {
+		case try == own:
+			return own
+		case s.Owner == owner && s.Host != host:
+			return own
+		}
+	}
+	return name
+}
+
 // Enter opens a namespace that has to be the owner's.
 func (k Kind) Enter(name, host, owner string) (*Space, error) {
-	s, err := k.Open(name)
+	s, err := k.Open(k.place(name, host, owner))
 	if err != nil {
 		return nil, err
 	}
+	name = s.Name
 	if s.Host == host && s.Owner == owner {
 		return s, nil
 	}
@@ -93,6 +114,7 @@ func (k Kind) Enter(name, host, owner string) (*Space, error) {
 // Create makes a namespace with its mark, loopback up. prepare runs in it before it has its
 // name.
 func (k Kind) Create(name, host, owner string, prepare func() error) (*Space, error) {
+	name = k.place(name, host, owner)
 	err := netspace.Create(name, func() error {
 		nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {

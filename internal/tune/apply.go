@@ -1,0 +1,205 @@
+package tune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Want is what a machine is to be tuned for.
+type Want struct {
+	Profile Profile  // "" = only place the interrupts of Pins
+	NICs    []string // by name or PCI slot; none = all
+	// Pins are the CPUs chosen for the interrupts of NICs; what was chosen before stays
+	// for the others.
+	Pins           map[string]string
+	EvenManagement bool
+	Persist        bool
+}
+
+// Draft is what will be set so that the machine is as wanted.
+type Draft struct {
+	Findings []Finding
+	record   *Record // as it is to be
+	host     *Host
+	// skip leaves out findings that are not to be tried now; nil = none.
+	skip func(Finding) bool
+}
+
+// Changes are the findings that will be carried out.
+func (d Draft) Changes() []Finding {
+	return slices.DeleteFunc(slices.Clone(d.Findings), func(f Finding) bool { return f.Verdict != Change })
+}
+
+// Again reports whether queues or interrupts will be made anew, so that where they go is
+// planned once more afterwards.
+func (d Draft) Again() bool {
+	return slices.ContainsFunc(d.Changes(), func(f Finding) bool { return f.Cuts })
+}
+
+// Draft plans what Want needs on this machine. Nothing is changed.
+//
+// Errors: ErrContainer, ErrNoNIC, ErrBadRecord.
+func (h *Host) Draft(w Want) (Draft, error) {
+	old, err := h.current()
+	if err != nil {
+		return Draft{}, err
+	}
+	r := &Record{
+		Version: recordVersion, Profile: w.Profile, NICs: w.NICs, Pins: map[string]string{}, EvenManagement: w.EvenManagement,
+		Persist: w.Persist, Since: time.Now().UTC().Truncate(time.Second), Boot: h.boot(),
+	}
+	if old != nil {
+		r.Values = old.Values
+		maps.Copy(r.Pins, old.Pins)
+		if w.Profile == "" { // it goes on with what was asked for before
+			r.Profile, r.EvenManagement = old.Profile, old.EvenManagement || w.EvenManagement
+			if r.NICs = union(old.NICs, w.NICs); r.Profile != "" && len(old.NICs) == 0 {
+				r.NICs = nil
+			}
+		}
+	}
+	maps.Copy(r.Pins, w.Pins)
+	return h.draft(r)
+}
+
+func union(a, b []string) []string {
+	out := slices.Concat(a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// current is the record, without values of an earlier boot: those have gone with it.
+func (h *Host) current() (*Record, error) {
+	r, err := h.store().load()
+	if r != nil && r.Boot != h.boot() {
+		r.Values, r.Boot = nil, h.boot()
+	}
+	return r, err
+}
+
+// draft compares the machine with a record.
+func (h *Host) draft(r *Record) (Draft, error) {
+	look := *h
+	look.EvenManagement = r.EvenManagement
+	f, err := look.Facts(r.NICs)
+	if err != nil {
+		return Draft{}, err
+	}
+	if f.Container != "" {
+		return Draft{}, fmt.Errorf("tune from %s: %w: its kernel and its NICs are the host's: run neutrino tune there", f.Container, ErrContainer)
+	}
+	f.Before = r.befores()
+	f.Pins = map[string][]int{}
+	for name, text := range r.Pins {
+		cpus, perr := parseCPUs(text)
+		if perr != nil {
+			return Draft{}, perr
+		}
+		f.Pins[name] = cpus
+	}
+	p := r.Profile
+	if p == "" {
+		p = affinityOnly
+	}
+	findings := Plan(f, p)
+	return Draft{Findings: append(h.back(r, findings), findings...), record: r, host: h}, nil
+}
+
+// back finds what was tuned before and is not wanted any more: it goes back to what it
+// was, the last first.
+func (h *Host) back(r *Record, findings []Finding) []Finding {
+	wanted := map[Target]bool{}
+	for _, f := range findings {
+		wanted[f.Target] = true
+	}
+	var out []Finding
+	for _, v := range slices.Backward(r.Values) {
+		if wanted[v.Target] {
+			continue
+		}
+		now, err := h.Read(v.Target)
+		if err != nil || now == v.Before || !slices.Contains(v.Wrote, now) {
+			continue // gone, or somebody else's by now
+		}
+		out = append(out, Finding{Rule: v.Rule, Target: v.Target, What: v.Target.String(), Now: now, Want: v.Before, Verdict: Change})
+	}
+	return out
+}
+
+// Done is what became of one value.
+type Done struct {
+	Finding
+	Err error // nil = it was set; ErrNotSettable, ErrGone: it was not
+}
+
+// passes bounds how often what places queues is planned again: new queues bring new
+// interrupts, once.
+const passes = 3
+
+// Apply carries a draft out. Before a value is touched, what it was is on disk. A value
+// that the kernel or a driver refuses does not keep the others; it is among what is
+// returned. After a crash, Undo takes back what was done.
+//
+// Errors: ErrBusy, a context's end, and what keeps the record from being written.
+func (d Draft) Apply(ctx context.Context, progress func(Done)) ([]Done, error) {
+	release, err := d.host.store().lock()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return d.apply(ctx, progress)
+}
+
+func (d Draft) apply(ctx context.Context, progress func(Done)) ([]Done, error) {
+	var out []Done
+	tried := map[Target]string{}
+	for range passes {
+		todo := slices.DeleteFunc(d.Changes(), func(f Finding) bool {
+			want, ok := tried[f.Target]
+			return ok && want == f.Want || d.skip != nil && d.skip(f)
+		})
+		for _, f := range todo {
+			d.record.intend(f.Rule, f.Target, f.Now, f.Want, d.host.flaps(f.Target))
+			tried[f.Target] = f.Want
+		}
+		if err := d.host.store().save(d.record); err != nil {
+			return out, err
+		}
+		for _, f := range todo {
+			if err := ctx.Err(); err != nil {
+				return out, fmt.Errorf("stopped before %s was set: neutrino tune undo takes back what was done: %w", f.What, err)
+			}
+			x := Done{f, d.host.Write(ctx, f.Target, f.Want)}
+			if x.Err != nil && !errors.Is(x.Err, ErrGone) && !errors.Is(x.Err, ErrNotSettable) {
+				return out, x.Err
+			}
+			d.settle(x)
+			out = append(out, x)
+			if progress != nil {
+				progress(x)
+			}
+		}
+		if len(todo) == 0 {
+			break
+		}
+		next, err := d.host.draft(d.record)
+		if err != nil {
+			return out, err
+		}
+		d.Findings = next.Findings
+	}
+	return out, d.host.store().save(d.record)
+}
+
+// settle notes what became of a value: one that is as it was before needs no undoing.
+func (d Draft) settle(x Done) {
+	v := d.record.value(x.Target)
+	now, err := d.host.Read(x.Target)
+	if v == nil || errors.Is(err, ErrGone) || err == nil && now == v.Before {
+		d.record.drop(x.Target)
+	}
+}
