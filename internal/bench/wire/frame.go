@@ -27,18 +27,17 @@ var (
 
 // message is a frame: exactly one of its parts is set.
 type message struct {
-	Welcome *welcome `json:"welcome,omitempty"` // server: the client is let in
-	Refused *refused `json:"refused,omitempty"` // server: no, and why; the end
-	Begin   *begin   `json:"begin,omitempty"`   // client: measure this
-	Ready   *ready   `json:"ready,omitempty"`   // server: flows are awaited
-	Go      *struct{} `json:"go,omitempty"`     // server: all flows are there, loops run
-	Stop    *struct{} `json:"stop,omitempty"`   // client: its loops are done
-	Done    *done    `json:"done,omitempty"`    // server: its loops are done
+	Welcome *welcome  `json:"welcome,omitempty"` // server: the client is let in
+	Refused *refused  `json:"refused,omitempty"` // server: no, and why; the end
+	Begin   *begin    `json:"begin,omitempty"`   // client: measure this
+	Ready   *ready    `json:"ready,omitempty"`   // server: flows are awaited
+	Go      *struct{} `json:"go,omitempty"`      // server: all flows are there, loops run
+	Stop    *struct{} `json:"stop,omitempty"`    // client: its loops are done
+	Done    *done     `json:"done,omitempty"`    // server: its loops are done
 }
 
 type welcome struct {
 	Limits Limits `json:"limits"`
-	Host   Host   `json:"host"`
 }
 
 type refused struct {

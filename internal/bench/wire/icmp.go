@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +44,7 @@ func dialICMP(to netip.Addr) (*line, *echo, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open a socket for ICMP echo: %w; run as root, or allow it to all with sysctl net.ipv4.ping_group_range='0 2147483647'", err)
 	}
-	l := &line{f: os.NewFile(uintptr(fd), "icmp"), fd: fd, index: icmpHeader}
+	l := &line{fd: fd, index: icmpHeader}
 	sa, err := sockaddr(netip.AddrPortFrom(to, 0))
 	if err == nil && e.raw {
 		err = e.filter(fd)

@@ -161,4 +161,3 @@ func (o *opener) wait(now int64) {
 	}
 	o.line.poll(events, until)
 }
-

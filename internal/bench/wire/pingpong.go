@@ -57,14 +57,13 @@ func (t *trips) run() error {
 func (t *trips) closedStream() error {
 	warm, end := t.span()
 	for {
-		at := clock()
-		if err := t.line.sendAll(t.out); err != nil {
-			return err
+		at, now, ok, e := streamTurn(t.line.fd, t.out, t.in)
+		if e != 0 {
+			return t.line.because("exchange messages", e)
 		}
-		if err := t.line.recvAll(t.in); err != nil {
-			return err
+		if !ok {
+			return errEnded
 		}
-		now := clock()
 		if at >= warm {
 			note(t.latency, now-at)
 			t.tally.Messages++
@@ -92,15 +91,19 @@ func (t *trips) closedDatagrams() error {
 	for index := uint64(1); ; index++ {
 		t.mark(t.out, index)
 		t.line.awaited.Store(int64(index))
-		at := clock()
-		if err := t.line.sendAll(t.out); err != nil {
-			return err
+		at, now, n, e := datagramTurn(t.line.fd, t.out, t.in)
+		if e != 0 {
+			return t.line.because("exchange datagrams", e)
 		}
-		answered, err := t.await(index)
+		got, ok, err := t.read(n)
+		answered := ok && got == index
+		if over := answered || ok && got == index|given; err == nil && !over {
+			answered, err = t.await(index)
+			now = clock()
+		}
 		if err != nil {
 			return err
 		}
-		now := clock()
 		switch {
 		case at < warm:
 		case answered:
@@ -140,6 +143,11 @@ func (t *trips) next(flags int) (index uint64, ok bool, err error) {
 	if err != nil {
 		return 0, false, t.line.because("receive", err)
 	}
+	return t.read(n)
+}
+
+// read is the index of a datagram of n bytes that was received.
+func (t *trips) read(n int) (index uint64, ok bool, err error) {
 	if n == 0 && t.line.closed.Load() {
 		return 0, false, errEnded
 	}
@@ -170,37 +178,18 @@ func (t *trips) giveUp() {
 
 // echoStream sends back each message of a byte stream.
 func echoStream(l *line, size int) error {
-	buf := make([]byte, size)
-	for {
-		if err := l.recvAll(buf); err != nil {
-			return ended(err)
-		}
-		if err := l.sendAll(buf); err != nil {
-			return ended(err)
-		}
-		l.passed.Add(1)
+	if e := echoStreamTurns(l.fd, make([]byte, size), &l.passed); e != 0 {
+		return ended(l.because("echo messages", e))
 	}
+	return nil
 }
 
 // echoDatagrams sends back each datagram, none longer than was agreed.
 func echoDatagrams(l *line, size int) error {
-	buf := make([]byte, size)
-	for {
-		n, err := l.recv(buf, 0)
-		if err != nil {
-			if err = l.because("receive", err); errors.Is(err, errEnded) {
-				return nil
-			}
-			return err
-		}
-		if n == 0 && l.closed.Load() {
-			return nil
-		}
-		if err := l.sendAll(buf[:n]); err != nil {
-			return ended(err)
-		}
-		l.passed.Add(1)
+	if e := echoDatagramTurns(l.fd, make([]byte, size), &l.passed, &l.closed); e != 0 {
+		return ended(l.because("echo datagrams", e))
 	}
+	return nil
 }
 
 // ended is nil for the end that a flow is to have.

@@ -9,17 +9,9 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// epoch is where this process's times begin: differences to it cost one reading of the
-// monotonic clock, without a system call.
-var epoch = time.Now()
-
-// clock is nanoseconds since epoch.
-func clock() int64 { return int64(time.Since(epoch)) }
 
 // loopRoom is how many loops may be blocked in the kernel while the runtime still has
 // processors for everything else.
