@@ -17,8 +17,8 @@ import (
 	"neutrino/internal/ovs"
 )
 
-// filters enforce port security and security groups on the bridges. Where that is switched off they
-// see to it that no flow of an earlier day is left.
+// filters enforce port security and security groups on the bridges, and cut dead ports off. Where
+// the first is switched off they see to it that no flow of an earlier day is left of it.
 type filters struct {
 	*mgmt.Switch
 	vlans    func(bridge string) []ovs.VLANs
@@ -97,7 +97,7 @@ func (f *filters) program(ctx context.Context, bridge string, b openflow.Bridge,
 func other(v ovs.VLANs) openflow.Other {
 	// In OpenFlow 1.0, and in the database.
 	const local = 65534
-	o := openflow.Other{OFPort: uint32(v.OFPort), Untagged: v.Untagged, Tagged: v.Tagged, Trunk: v.All} //nolint:gosec // positive
+	o := openflow.Other{OFPort: uint32(v.OFPort), Untagged: v.Untagged, Tagged: v.Tagged, Trunk: v.All, Dead: v.Dead} //nolint:gosec // positive
 	if v.OFPort == local {
 		o.OFPort = openflow.Local
 	}

@@ -1,21 +1,28 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mdlayher/packet"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"neutrino/internal/agent"
 	"neutrino/internal/config"
 	"neutrino/internal/model"
+	"neutrino/internal/netspace"
 	"neutrino/internal/openflow"
 	"neutrino/internal/ovs"
 	"neutrino/internal/ovs/ovstest"
@@ -184,5 +191,120 @@ func TestFiltersWithoutASwitch(t *testing.T) {
 	bad := h.f.Set(context.Background(), br, []agent.FilterPort{{Attachment: a, OFPort: 1}, {Attachment: plain, OFPort: 2}})
 	if len(bad) != 1 || bad[a.PortID] == nil {
 		t.Errorf("Set = %v; want the port that needs a filter to say that it has none", bad)
+	}
+}
+
+// nic opens a packet socket on a netdev of the host.
+func (h *host) nic(name string) *packet.Conn {
+	h.t.Helper()
+	var c *packet.Conn
+	if err := netspace.Do(h.Netns, func() error {
+		nic, err := net.InterfaceByName(name)
+		if err != nil {
+			return err
+		}
+		c, err = packet.Listen(nic, packet.Raw, unix.ETH_P_ALL, nil)
+		return err
+	}); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// hears reports which of the words come to a socket before the last one does.
+func hears(t *testing.T, c *packet.Conn, last string, words ...string) map[string]bool {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	heard, buf := map[string]bool{}, make([]byte, 2048)
+	for !heard[last] {
+		n, _, err := c.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("%q has not come: %v", last, err)
+		}
+		for _, w := range append(words, last) {
+			heard[w] = heard[w] || bytes.Contains(buf[:n], []byte(w))
+		}
+	}
+	return heard
+}
+
+// TestDeadPortReachesNobody: a port that is put on the dead VLAN sends what it likes, tagged
+// with that VLAN too, and the wire, another dead port and a living one hear none of it; nor
+// does it hear them. Filters or not.
+func TestDeadPortReachesNobody(t *testing.T) {
+	for _, firewall := range []string{config.FirewallOVS, config.FirewallNone} {
+		t.Run(firewall, func(t *testing.T) {
+			h := newHost(t)
+			h.cfg.SecurityGroup.Firewall = firewall
+			h.f.Close()
+			h.open()
+			h.round()
+			for name, peer := range map[string]string{"eth6": "wire", "else": "else1"} {
+				h.Run("ip", "-n", h.Netns, "link", "add", name, "type", "veth", "peer", "name", peer)
+			}
+			a, b := attachment(1), attachment(2)
+			h.plug(a)
+			h.plug(b)
+			h.Vsctl("add-port", br, "eth6", "--", "add-port", br, "else", "tag=100")
+			guest := func(x *model.Attachment) string { return "p" + ovs.Name(x.PortID)[4:] }
+			for _, l := range []string{"eth6", "wire", "else", "else1", ovs.Name(a.PortID), guest(a), ovs.Name(b.PortID), guest(b)} {
+				h.Run("ip", "-n", h.Netns, "link", "set", l, "up")
+			}
+			if bad := h.round(a, b); len(bad) > 0 {
+				t.Fatalf("Set: %v", bad)
+			}
+			h.round() // both have left
+			if bad := h.round(); len(bad) > 0 {
+				t.Fatalf("Set: %v", bad)
+			}
+			frame := func(src byte, word string, tags ...uint16) []byte {
+				f := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfa, 0x16, 0x3e, 0, 0, src}
+				for _, tag := range tags {
+					f = append(f, 0x81, 0, byte(tag>>8), byte(tag))
+				}
+				f = append(f, 0x88, 0xb6)
+				return append(append(f, word...), make([]byte, 60)...)
+			}
+			wire, other, living, dead := h.nic("wire"), h.nic(guest(b)), h.nic("else1"), h.nic(guest(a))
+			bad := map[string][]byte{
+				"untagged": frame(1, "untagged"), "priority": frame(1, "priority", 0), "of-the-dead": frame(1, "of-the-dead", 4095),
+				"its-own": frame(1, "its-own", 100), "two-tags": frame(1, "two-tags", 4095, 100),
+			}
+			send := func(c *packet.Conn, f []byte) {
+				t.Helper()
+				if _, err := c.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, f := range bad {
+				send(dead, f)
+			}
+			send(wire, frame(7, "from-the-wire", 4095))
+			// What may pass, after that: the others would have come by then.
+			send(living, frame(9, "living"))
+			send(wire, frame(8, "to-the-living", 100))
+			words := append(slices.Collect(maps.Keys(bad)), "from-the-wire")
+			for what, heard := range map[string]map[string]bool{
+				"the wire": hears(t, wire, "living", words...), "a living port": hears(t, living, "to-the-living", words...),
+			} {
+				for _, w := range words {
+					if heard[w] {
+						t.Errorf("%s hears %q", what, w)
+					}
+				}
+			}
+			// A dead port hears nothing at all: what it is sent directly ends the waiting.
+			send(h.nic(ovs.Name(b.PortID)), frame(6, "the-end"))
+			heard := hears(t, other, "the-end", append(words, "living", "to-the-living")...)
+			delete(heard, "the-end")
+			for w, is := range heard {
+				if is {
+					t.Errorf("another dead port hears %q", w)
+				}
+			}
+		})
 	}
 }

@@ -70,7 +70,12 @@ type Other struct {
 	Untagged int   // VLAN of its untagged frames; -1 = it has none
 	Tagged   []int // VLANs of its tagged frames
 	Trunk    bool  // Tagged are all of them
+	// Dead: nothing passes. It is on the dead VLAN, which an uplink that takes all VLANs has, too.
+	Dead bool
 }
+
+// DeadVLAN is where ports are put that are nobody's any more. No frame on a wire has it.
+const DeadVLAN = 4095
 
 // Local is the OpenFlow port of the bridge itself.
 const Local = 0xfffffffe
@@ -169,8 +174,8 @@ type compilation struct {
 }
 
 // Compile returns what the bridge is to have, and what of it cannot be had, by port. A port with an
-// error gets less than it is allowed, never more. Without a protected port, or one that
-// is down, there are no flows. The order of Ports does not matter.
+// error gets less than it is allowed, never more. Without a protected port, or one that is down
+// or dead, there are no flows. The order of Ports does not matter.
 func Compile(b Bridge) (*Program, map[string]error) {
 	c := &compilation{
 		Bridge: b, flows: map[string]*Flow{}, sets: map[string]uint32{}, ids: map[uint32]bool{}, noFlood: map[uint32]bool{}, errs: map[string]error{},
@@ -178,7 +183,7 @@ func Compile(b Bridge) (*Program, map[string]error) {
 	c.Ports = slices.SortedFunc(slices.Values(b.Ports), func(a, b Port) int { return strings.Compare(a.ID, b.ID) })
 	closed, open, some := c.sort()
 	if !some {
-		return &Program{Flood: c.flood}, c.errs
+		return c.program(), c.errs
 	}
 	for _, vlan := range slices.Sorted(maps.Keys(closed)) {
 		c.network(vlan, closed[vlan])
@@ -229,7 +234,12 @@ func (c *compilation) sort() (closed map[int][]*Port, open []Other, some bool) {
 		}
 	}
 	for _, o := range c.Others {
-		if !seen[o.OFPort] {
+		switch {
+		case seen[o.OFPort]:
+		case o.Dead:
+			c.add(tClassify, 45020, m(is(InPort, o.OFPort)))
+			c.add(tClassify, 45019, m(tagged(DeadVLAN)))
+		default:
 			open = append(open, o)
 		}
 	}

@@ -9,6 +9,7 @@ type VLANs struct {
 	Untagged int   // VLAN of its untagged frames; -1 = it has none
 	Tagged   []int // VLANs of its tagged frames
 	All      bool  // Tagged are all of them
+	Dead     bool  // it was put on the dead VLAN
 }
 
 // VLANs returns the ports of a bridge, in the order of their names; nil where the database does not
@@ -41,7 +42,7 @@ func (p portRow) vlans() VLANs {
 	}
 	switch mode {
 	case "trunk":
-		m := VLANs{Untagged: -1, Tagged: p.Trunks, All: len(p.Trunks) == 0}
+		m := VLANs{Untagged: -1, Tagged: p.Trunks, All: len(p.Trunks) == 0, Dead: sameVLAN(p, p.bury())}
 		if m.All || slices.Contains(p.Trunks, 0) {
 			m.Untagged = 0
 		}

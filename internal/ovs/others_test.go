@@ -19,7 +19,7 @@ func TestVLANsOfAPort(t *testing.T) {
 		"native":            {portRow{Tag: &five, VLANMode: text("native-untagged")}, VLANs{Untagged: 5, Tagged: []int{5}, All: true}},
 		"native, some":      {portRow{Tag: &five, VLANMode: text("native-tagged"), Trunks: []int{9}}, VLANs{Untagged: 5, Tagged: []int{9, 5}}},
 		"tunnel":            {portRow{Tag: &five, VLANMode: text("dot1q-tunnel")}, VLANs{Untagged: 5}},
-		"buried":            {portRow{}.bury(), VLANs{Untagged: -1, Tagged: []int{deadVLAN}}},
+		"buried":            {portRow{}.bury(), VLANs{Untagged: -1, Tagged: []int{deadVLAN}, Dead: true}},
 	} {
 		if got := c.row.vlans(); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
