@@ -50,7 +50,8 @@ func iommuFirmware(f *Facts) []verdict {
 
 // commandOff is a word that switches the IOMMU off.
 func commandOff(f *Facts) string {
-	others := map[string]string{"GenuineIntel": "amd_iommu", "AuthenticAMD": "intel_iommu"}[f.Machine.CPU.Vendor]
+	// By the table, not by the CPU: virtual machines have any pair.
+	others := map[string]string{"DMAR": "amd_iommu", "IVRS": "intel_iommu"}[f.Machine.IOMMU.Table]
 	for _, key := range []string{"intel_iommu", "amd_iommu", "iommu"} {
 		if key != others && f.Machine.Kernel.Has(key, "off") {
 			return key + "=off"
@@ -79,7 +80,7 @@ func iommuEnabled(f *Facts) []verdict {
 	if i.Table == "" && i.ACPI {
 		return fail("first see iommu-firmware", "no IOMMU groups")
 	}
-	if f.Machine.CPU.Vendor == "GenuineIntel" {
+	if i.Table == "DMAR" {
 		return fail(f.bootMend("intel_iommu=on"), "no IOMMU groups, and no intel_iommu=on on the kernel's command line")
 	}
 	return fail("look for AMD-Vi or SMMU in: dmesg", "no IOMMU groups")
