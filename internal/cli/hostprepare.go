@@ -35,10 +35,12 @@ func (h *hostPrepare) host() hostprep.Host {
 // cardFirmware is that of this machine's cards.
 type cardFirmware struct{}
 
+// Query implements hostprep.Firmware.
 func (cardFirmware) Query(ctx context.Context, slot string) (mstconfig.Card, error) {
 	return mstconfig.Query(ctx, slot)
 }
 
+// Set implements hostprep.Firmware.
 func (cardFirmware) Set(ctx context.Context, slot string, values map[string]string) error {
 	return mstconfig.Set(ctx, slot, values)
 }

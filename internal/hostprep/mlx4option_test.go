@@ -59,8 +59,15 @@ func TestMLX4Limits(t *testing.T) {
 		must(t, checkMLX4Option(o[0], o[1]))
 	}
 	for _, o := range [][2]string{
-		{"port_type_array", "3"}, {"port_type_array", "2,2,2"}, {"log_num_mgm_entry_size", "6"}, {"log_num_mgm_entry_size", "0"}, {"enable_64b_cqe_eqe", "yes"},
-		{"num_vfs", "8"}, {"probe_vf", "8"}, {"nonsense", "1"}, {"msi_x", "1 evil=1"},
+		{"port_type_array", "3"},
+		{"port_type_array", "2,2,2"},
+		{"log_num_mgm_entry_size", "6"},
+		{"log_num_mgm_entry_size", "0"},
+		{"enable_64b_cqe_eqe", "yes"},
+		{"num_vfs", "8"},
+		{"probe_vf", "8"},
+		{"nonsense", "1"},
+		{"msi_x", "1 evil=1"},
 	} {
 		if err := checkMLX4Option(o[0], o[1]); !errors.Is(err, ErrBadOption) {
 			t.Errorf("%s=%s: %v", o[0], o[1], err)
