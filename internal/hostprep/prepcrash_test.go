@@ -12,29 +12,10 @@ import (
 	"pgregory.net/rapid"
 
 	"neutrino/internal/ledger"
+	"neutrino/internal/ledger/ledgertest"
 	"neutrino/internal/pci"
 	"neutrino/internal/pci/pcitest"
 )
-
-type crash struct{}
-
-// dies runs f until it passes the nth point.
-func dies(n int, f func(hook func(string))) (died bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(crash); !ok {
-				panic(r)
-			}
-			died = true
-		}
-	}()
-	f(func(string) {
-		if n--; n < 0 {
-			panic(crash{})
-		}
-	})
-	return false
-}
 
 // small is a host with little on it: the file that some system has, or none.
 func small(t *rapid.T, root string) (*pcitest.Tree, *distribution, string) {
@@ -123,7 +104,7 @@ func TestPrepareCrashes(t *testing.T) {
 		s := Host{Sys: tree.Sys, Wait: time.Second, Run: d.run, Firmware: firmware("True(1)", "7")}
 		for range rapid.IntRange(1, 2).Draw(t, "times") {
 			w := Prep{PF: slot, VFs: rapid.IntRange(1, 7).Draw(t, "n"), Mode: rapid.SampledFrom([]Mode{HostDev, MacVTap, Both}).Draw(t, "mode")}
-			dies(rapid.IntRange(0, 60).Draw(t, "prepare dies"), func(hook func(string)) {
+			ledgertest.Dies(rapid.IntRange(0, 60).Draw(t, "prepare dies"), func(hook func(string)) {
 				s.Hook, d.amid = hook, func() { hook("amid a program") }
 				p, err := Prepare(context.Background(), s, w)
 				if err == nil {
@@ -136,7 +117,7 @@ func TestPrepareCrashes(t *testing.T) {
 		}
 		d.amid = nil
 		for i := range 3 {
-			dies(rapid.IntRange(0, 30).Draw(t, "undo dies")+i*1000, func(hook func(string)) {
+			ledgertest.Dies(rapid.IntRange(0, 30).Draw(t, "undo dies")+i*1000, func(hook func(string)) {
 				s.Hook = hook
 				if i == 2 {
 					s.Hook = nil
@@ -153,7 +134,7 @@ func TestPrepareCrashes(t *testing.T) {
 				}
 			})
 		}
-		if diff := differ(before, picture(t, root)); diff != "" {
+		if diff := ledgertest.Diff(before, picture(t, root)); diff != "" {
 			t.Fatalf("not as it was:\n%s", diff)
 		}
 	})

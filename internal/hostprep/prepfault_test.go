@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"neutrino/internal/ledger"
+	"neutrino/internal/ledger/ledgertest"
 	"neutrino/internal/machine/machinetest"
 	"neutrino/internal/mstconfig"
 )
@@ -55,7 +56,7 @@ func TestFailureTakesAllBack(t *testing.T) {
 			if errors.Is(err, ErrHalfDone) {
 				t.Errorf("half done: %v", err)
 			}
-			if diff := differ(before, picture(t, tree.Root)); diff != "" {
+			if diff := ledgertest.Diff(before, picture(t, tree.Root)); diff != "" {
 				t.Errorf("left behind:\n%s", diff)
 			}
 		})
@@ -91,7 +92,7 @@ func TestFailureOfAnotherPreparation(t *testing.T) {
 		delete(before, same)
 		delete(after, same)
 	}
-	if diff := differ(before, after); diff != "" {
+	if diff := ledgertest.Diff(before, after); diff != "" {
 		t.Errorf("after undo:\n%s", diff)
 	}
 }
@@ -181,7 +182,7 @@ func TestBadLedgerChangesNothing(t *testing.T) {
 	if _, err = PlanUndo(t.Context(), s, UndoWant{Force: true}); !errors.Is(err, ledger.ErrBad) {
 		t.Errorf("error %v", err)
 	}
-	if diff := differ(before, picture(t, tree.Root)); diff != "" {
+	if diff := ledgertest.Diff(before, picture(t, tree.Root)); diff != "" {
 		t.Errorf("changed:\n%s", diff)
 	}
 }

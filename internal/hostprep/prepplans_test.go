@@ -8,11 +8,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"neutrino/internal/ledger/ledgertest"
 	"neutrino/internal/machine"
 	"neutrino/internal/machine/machinetest"
 	"neutrino/internal/mstconfig"
@@ -214,7 +214,7 @@ func TestPlans(t *testing.T) {
 			must(t, tree.Err())
 			before := picture(t, tree.Root)
 			p, err := Prepare(t.Context(), s, c.want)
-			if diff := differ(before, picture(t, tree.Root)); diff != "" {
+			if diff := ledgertest.Diff(before, picture(t, tree.Root)); diff != "" {
 				t.Errorf("a plan has changed:\n%s", diff)
 			}
 			if c.err != nil || err != nil {
@@ -231,7 +231,7 @@ func TestPlans(t *testing.T) {
 				t.Errorf("once it has been done, there is to do:\n%s", inWords(again))
 			}
 			goBack(t, s, UndoWant{ManagementToo: true})
-			if diff := differ(before, picture(t, tree.Root)); diff != "" {
+			if diff := ledgertest.Diff(before, picture(t, tree.Root)); diff != "" {
 				t.Errorf("after undo:\n%s", diff)
 			}
 		})
@@ -312,19 +312,4 @@ func picture(t interface{ Fatal(...any) }, root string) map[string]string {
 		t.Fatal(err)
 	}
 	return out
-}
-
-func differ(before, after map[string]string) string {
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(before)) {
-		if before[k] != after[k] {
-			out = append(out, fmt.Sprintf("%s: is %.200q, was %.200q", k, after[k], before[k]))
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(after)) {
-		if _, there := before[k]; !there {
-			out = append(out, fmt.Sprintf("%s: is %.200q, was not there", k, after[k]))
-		}
-	}
-	return strings.Join(out, "\n")
 }
