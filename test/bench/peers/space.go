@@ -50,10 +50,10 @@ func (s *space) wire() error {
 	}
 	defer func() { _ = other.Close() }()
 	err = netspace.Do(s.a, func() error {
-		err := netlink.LinkAdd(&netlink.Veth{
+		linkErr := netlink.LinkAdd(&netlink.Veth{
 			LinkAttrs: netlink.LinkAttrs{Name: nearLink}, PeerName: nearLink, PeerNamespace: netlink.NsFd(int(other)),
 		})
-		return errors.Join(err, up(nearLink, near))
+		return errors.Join(linkErr, up(nearLink, near))
 	})
 	return errors.Join(err, netspace.Do(s.b, func() error { return up(nearLink, far) }))
 }
