@@ -118,9 +118,12 @@ func (w *routerWorker) publish(view Desired, said []model.RouterReport, err erro
 	}
 	for id, r := range reports {
 		if old, ok := w.known[id]; !ok || old.Up != r.Up || old.Reason != r.Reason {
-			if r.Up {
+			switch {
+			case r.Up && r.Reason == "":
 				w.log.Info("router is up", "router", id)
-			} else {
+			case r.Up:
+				w.log.Warn("router is up, but not all that belongs to it", "router", id, "reason", r.Reason)
+			default:
 				w.log.Warn("router is down", "router", id, "reason", r.Reason)
 			}
 		}

@@ -36,7 +36,8 @@ func hostCommand(o *output) *cobra.Command {
 	vfs.PersistentFlags().StringVar(&h.root, "root", "", "where sys, proc and etc are")
 	_ = vfs.PersistentFlags().MarkHidden("root")
 	h.l.flag(vfs)
-	cmd := group("host", "Make this host ready for VFs", vfs)
+	p := &hostPrepare{vfs: h, o: o}
+	cmd := group("host", "Make this host ready for VFs", p.prepare(), p.undo(), vfs)
 	cmd.GroupID = "host"
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"neutrino/internal/machine"
 	"neutrino/internal/tune"
 )
 
@@ -28,7 +29,7 @@ func gathered(all []tune.Finding) []tune.Finding {
 		k := same{f.Rule, prefix + " " + rest, f.Now, f.Want, f.Reason, f.Verdict}
 		if i, has := at[k]; ok && has {
 			numbers[i] = append(numbers[i], n)
-			out[i].What = strings.TrimSpace(prefix + tune.FormatCPUs(numbers[i]) + " " + rest)
+			out[i].What = strings.TrimSpace(prefix + machine.NewCPUList(numbers[i]...).String() + " " + rest)
 			continue
 		}
 		if ok {

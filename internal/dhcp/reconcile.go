@@ -125,7 +125,7 @@ func (n *Node) ensure(want *model.DHCPNetwork, s *served) error {
 	view, problems := NewView(want, n.defaults())
 	n.report(want.NetworkID, s, problems)
 	vf, found := n.o.FindVF(want.PortID)
-	p, err := n.enter(want, found && vf.Netdev != "")
+	p, err := n.enter(want, s, found && vf.Netdev != "")
 	if err != nil {
 		return err
 	}
@@ -154,11 +154,15 @@ func (n *Node) defaults() Defaults {
 	}
 }
 
-// enter opens the network's namespace, or makes it when there is a VF to put in.
-func (n *Node) enter(want *model.DHCPNetwork, create bool) (*place, error) {
+// enter opens the network's namespace, or makes it when there is a VF to put in. What this
+// process has running in one that is gone ends first: as long as it is there, so is the VF.
+func (n *Node) enter(want *model.DHCPNetwork, has *served, create bool) (*place, error) {
 	name := n.namespace(want.NetworkID)
 	s, err := spaces.Enter(name, n.homeID, want.NetworkID)
 	if isNotExist(err) {
+		if err = has.stopAll(); err != nil {
+			return nil, err
+		}
 		if !create {
 			return nil, fmt.Errorf("%w for a VF for port %s", errPending, want.PortID)
 		}

@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		opts = append(opts, agent.WithDHCP(d.start))
 	}
 	if cfg.L3.Enabled {
-		l3 := &routerRole{log: o.Log, meta: meta}
+		l3 := &routerRole{log: o.Log, reg: reg, meta: meta}
 		defer l3.close()
 		opts = append(opts, agent.WithRouters(l3.start))
 	}
@@ -150,7 +150,7 @@ func (d *dhcpRole) start(find agent.FindVF) (agent.DHCPServer, error) {
 func netdevs(find agent.FindVF) func(portID string) (portspace.VF, bool) {
 	return func(portID string) (portspace.VF, bool) {
 		vf, ok := find(portID)
-		return portspace.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev}, ok
+		return portspace.VF{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev, Ifindex: vf.Ifindex}, ok
 	}
 }
 

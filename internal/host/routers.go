@@ -3,6 +3,8 @@ package host
 import (
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"neutrino/internal/agent"
 	"neutrino/internal/metadata"
 	"neutrino/internal/router"
@@ -11,15 +13,17 @@ import (
 // routerRole starts the router node when the agent's loop asks for it.
 type routerRole struct {
 	log  *slog.Logger
+	reg  prometheus.Registerer
 	meta *metadata.Service // nil = none
 	node *router.Node
 }
 
 func (r *routerRole) start(find agent.FindVF) (agent.RouterServer, error) {
 	node, err := router.NewNode(router.Options{
-		FindVF: netdevs(find),
-		Log:    r.log,
-		Beside: besideRouters(r.meta),
+		FindVF:     netdevs(find),
+		Log:        r.log,
+		Registerer: r.reg,
+		Beside:     besideRouters(r.meta),
 	})
 	if err != nil {
 		return nil, err

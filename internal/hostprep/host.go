@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"neutrino/internal/hostapi"
+	"neutrino/internal/mstconfig"
 	"neutrino/internal/pci"
 )
 
@@ -46,6 +47,9 @@ type Host struct {
 	Dir   string        // of the records; "" = DefaultDir below the root of Sys
 	Agent Agent         // nil = nobody is asked
 	Wait  time.Duration // for drivers and netdevs to come; 0 = 30 s, and 1 s more per VF
+
+	// Firmware reads what a card keeps; nil = it is not looked at.
+	Firmware func(ctx context.Context, slot string) (mstconfig.Card, error)
 }
 
 const defaultWait = 30 * time.Second

@@ -116,7 +116,7 @@ type FloatingPair struct {
 // RouterReport is what a host says of one router.
 type RouterReport struct {
 	RouterID string `json:"router_id"`
-	Revision int64  `json:"revision"` // of the spec that was carried out
-	Up       bool   `json:"up"`       // all of it is in the kernel as asked
-	Reason   string `json:"reason,omitempty"`
+	Revision int64  `json:"revision"`         // of the spec that was carried out
+	Up       bool   `json:"up"`               // all of it is in the kernel as asked
+	Reason   string `json:"reason,omitempty"` // why it is not up, or what is missing beside it
 }

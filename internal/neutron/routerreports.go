@@ -32,14 +32,7 @@ func (s *Service) ReportRouters(ctx context.Context, host string, reports []mode
 func (s *Service) RouterSettled(spec *model.RouterSpec, r model.RouterReport) bool {
 	snap := s.db.Snapshot()
 	b, ok := s.t.RouterBindings.Get(snap, r.RouterID)
-	return !ok || b.Reason == reportReason(r) && len(s.unsettled(snap, spec, r)) == 0
-}
-
-func reportReason(r model.RouterReport) string {
-	if r.Up {
-		return ""
-	}
-	return r.Reason
+	return !ok || b.Reason == r.Reason && len(s.unsettled(snap, spec, r)) == 0
 }
 
 // specOn is what a host is asked for one router, in the view and without metadata.
@@ -84,9 +77,9 @@ func (s *Service) reportRouter(tx *store.Tx, host string, r model.RouterReport) 
 	if !ok {
 		return
 	}
-	if reason := reportReason(r); b.Reason != reason {
+	if b.Reason != r.Reason {
 		next := *b
-		next.Reason = reason
+		next.Reason = r.Reason
 		s.t.RouterBindings.Put(tx, &next)
 	}
 	ids := s.unsettled(tx.Snapshot(), spec, r)

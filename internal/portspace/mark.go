@@ -30,7 +30,7 @@ func parseMark(head, s string) (Mark, bool) {
 	}
 	index, err1 := strconv.Atoi(f["vf"])
 	mtu, err2 := strconv.Atoi(f["mtu"])
-	m := Mark{Port: f["port"], VF: VF{f["pf"], index, f["name"]}, MAC: f["mac"], MTU: mtu}
+	m := Mark{Port: f["port"], VF: VF{PF: f["pf"], Index: index, Netdev: f["name"]}, MAC: f["mac"], MTU: mtu}
 	return m, err1 == nil && err2 == nil && m.Port != "" && m.Netdev != ""
 }
 

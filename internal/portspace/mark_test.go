@@ -18,7 +18,7 @@ func TestMarksAreWhatEarlierOnesWrote(t *testing.T) {
 	if host, owner := routers.parse(namespace); host != "4026531840" || owner != "1a2b" {
 		t.Error(host, owner)
 	}
-	m := Mark{Port: "5f0c", VF: VF{"br-eth6", -1, "tap5f0c"}, MAC: "fa:16:3e:00:00:01", MTU: 1500}
+	m := Mark{Port: "5f0c", VF: VF{PF: "br-eth6", Index: -1, Netdev: "tap5f0c"}, MAC: "fa:16:3e:00:00:01", MTU: 1500}
 	if got := m.text(routers.PortHead); got != netdev {
 		t.Error(got)
 	}

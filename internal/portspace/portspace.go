@@ -19,6 +19,9 @@ type VF struct {
 	PF     string // name of the physical function, or of the bridge
 	Index  int    // of the VF; -1 = an interface of a bridge
 	Netdev string // its name in the host's namespace; "" while it is elsewhere
+	// Ifindex of a bridge's interface in the host's namespace, where it is known and there: another
+	// one says that it was made anew. It is no part of marks.
+	Ifindex int
 }
 
 // Kind is one kind of namespaces. Its words are in the kernel, and must not change.

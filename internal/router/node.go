@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ const DefaultMetadataPort = 9697
 const (
 	retryFirst     = 100 * time.Millisecond // after which what was not there is looked for again
 	retryMost      = 5 * time.Second
-	auditEvery     = 30 * time.Second
+	auditEvery     = 30 * time.Second // by default
 	announceEvery  = time.Second
 	announceRepeat = 2 // after the first
 )
@@ -60,7 +61,9 @@ type Options struct {
 	// MetadataPort is where the companion takes what was asked of 169.254.169.254:80;
 	// 0 = DefaultMetadataPort.
 	MetadataPort uint16
+	AuditEvery   time.Duration // how often all routers are looked at, changed or not; 0 = 30 s
 	Log          *slog.Logger
+	Registerer   prometheus.Registerer // nil = metrics are kept but not exported
 }
 
 // Node owns the namespaces of the routers that this host carries. It is safe for
@@ -71,6 +74,7 @@ type Options struct {
 type Node struct {
 	o      Options
 	log    *slog.Logger
+	m      *metrics
 	home   netns.NsHandle
 	homeNL *netlink.Handle
 	homeID string
@@ -87,15 +91,25 @@ type Node struct {
 	known   bool // Set was called: before that nothing is removed
 	want    []*model.RouterSpec
 	routers map[string]*carried
+	audited time.Time // when all routers were looked at
 }
 
 // carried is what this process knows of a router.
 type carried struct {
 	report      model.RouterReport
-	adopted     bool // flows and neighbours were seen to by this process
+	spec        *model.RouterSpec // that report is of; nil = it has to be looked at again
+	netdevs     []found           // of its ports, as they were then
+	space       string            // identity of the namespace that all of this is in
+	adopted     bool              // flows and neighbours were seen to by this process
 	companion   Companion
 	advertisers map[string]*advertised // by port id
 	tell        map[string]again       // by port id: announcements still to make
+}
+
+// found is what FindVF said.
+type found struct {
+	VF
+	ok bool
 }
 
 // again says how many announcements are left, and when the next one is due.
@@ -124,6 +138,13 @@ func NewNode(o Options) (*Node, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.AuditEvery == 0 {
+		o.AuditEvery = auditEvery
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("start routers: register metrics: %w", err)
+	}
 	home, err := netns.Get()
 	if err != nil {
 		return nil, fmt.Errorf("start routers: open the host's network namespace: %w", err)
@@ -135,16 +156,17 @@ func NewNode(o Options) (*Node, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Node{
-		o: o, log: o.Log, home: home, homeNL: homeNL, homeID: portspace.HostID(home),
+		o: o, log: o.Log, m: m, home: home, homeNL: homeNL, homeID: portspace.HostID(home),
 		kick: make(chan struct{}, 1), events: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
-		routers: map[string]*carried{},
+		routers: map[string]*carried{}, audited: time.Now(),
 	}
 	go n.run(ctx)
 	return n, nil
 }
 
 // Set makes exactly these routers carried: it is full state, and calling it again with the
-// same changes nothing. The values are kept and must not be changed. It returns a report
+// same changes nothing. A router that is up, and of which nothing is different from what was asked
+// before, costs next to nothing: the kernel is not asked. The values are kept and must not be changed. It returns a report
 // for each: one whose netdevs are not all there yet is down, with the reason, and is no
 // error. Failures are returned joined, and tried again in the background all the same.
 func (n *Node) Set(ctx context.Context, want []*model.RouterSpec) ([]model.RouterReport, error) {
@@ -159,7 +181,7 @@ func (n *Node) Set(ctx context.Context, want []*model.RouterSpec) ([]model.Route
 		}
 	}
 	n.known, n.want = true, want
-	err := n.reconcile(ctx)
+	err := n.reconcile(ctx, false)
 	wake(n.kick)
 	out := make([]model.RouterReport, 0, len(want))
 	for _, w := range want {
@@ -207,6 +229,7 @@ func (n *Node) Close() error {
 // elsewhere already, with the same address.
 func (c *carried) stop() error {
 	var errs []error
+	c.spec = nil
 	if c.companion != nil {
 		errs = append(errs, c.companion.Close())
 		c.companion = nil
@@ -221,25 +244,21 @@ func (c *carried) stop() error {
 // run tries again what could not be done, audits, and repeats announcements.
 func (n *Node) run(ctx context.Context) {
 	defer close(n.done)
-	wait := auditEvery
+	wait, retry := n.o.AuditEvery, retryFirst
 	for {
 		timer := time.NewTimer(wait)
-		kicked := false
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-n.kick:
+		case <-n.kick: // Set has just looked
 			timer.Stop()
-			kicked = true
+			retry = retryFirst
 		case <-timer.C:
+			n.audit(ctx)
+			retry = min(retry*2, retryMost)
 		}
-		if kicked { // Set has just looked
-			wait = n.untilNext(retryFirst)
-			continue
-		}
-		n.audit(ctx)
-		wait = n.untilNext(min(wait*2, retryMost))
+		wait = n.untilNext(retry)
 	}
 }
 
@@ -247,19 +266,23 @@ func (n *Node) run(ctx context.Context) {
 func (n *Node) untilNext(retry time.Duration) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	wait := auditEvery
+	wait := max(n.o.AuditEvery-time.Since(n.audited), 0)
 	for _, c := range n.routers {
-		if !c.report.Up {
-			return retry
+		if c.amiss() {
+			return min(wait, retry)
 		}
 		if len(c.tell) > 0 {
-			wait = announceEvery
+			wait = min(wait, announceEvery)
 		}
 	}
 	return wait
 }
 
-// audit looks at every router again and says so when a report changed.
+// amiss: the router is not as asked, or something is missing beside it.
+func (c *carried) amiss() bool { return !c.report.Up || c.report.Reason != "" }
+
+// audit looks at routers again, at all of them once in a while, and says so when a report
+// changed.
 func (n *Node) audit(ctx context.Context) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -270,7 +293,7 @@ func (n *Node) audit(ctx context.Context) {
 	for id, c := range n.routers {
 		before[id] = c.report
 	}
-	if err := n.reconcile(ctx); err != nil && ctx.Err() == nil {
+	if err := n.reconcile(ctx, time.Since(n.audited) >= n.o.AuditEvery); err != nil && ctx.Err() == nil {
 		n.log.Debug("routers are not all as asked", "err", err)
 	}
 	for id, c := range n.routers {

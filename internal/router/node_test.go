@@ -248,7 +248,7 @@ func TestRestartCutsNothingAndRemovalGivesBack(t *testing.T) {
 
 func TestPendingPortsAndDrift(t *testing.T) {
 	r := newRig(t)
-	n := r.node()
+	n := r.node(func(o *Options) { o.AuditEvery = 100 * time.Millisecond })
 	reports, err := n.Set(t.Context(), []*model.RouterSpec{twoSubnets()})
 	if err != nil || len(reports) != 1 || reports[0].Up || reports[0].Reason == "" || reports[0].Revision != 7 {
 		t.Fatalf("without netdevs: %+v, %v", reports, err)
@@ -269,7 +269,6 @@ func TestPendingPortsAndDrift(t *testing.T) {
 		}
 		return netlink.LinkSetDown(l)
 	})
-	set(t, n, twoSubnets())
 	r.ping(a, "10.0.2.5")
 	r.ping(b, "10.0.1.5")
 }

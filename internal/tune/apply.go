@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"neutrino/internal/machine"
 )
 
 // Want is what a machine is to be tuned for.
@@ -93,9 +95,9 @@ func (h *Host) draft(r *Record) (Draft, error) {
 		return Draft{}, fmt.Errorf("tune from %s: %w: its kernel and its NICs are the host's: run neutrino tune there", f.Container, ErrContainer)
 	}
 	f.Before = r.befores()
-	f.Pins = map[string][]int{}
+	f.Pins = map[string]machine.CPUList{}
 	for name, text := range r.Pins {
-		cpus, perr := parseCPUs(text)
+		cpus, perr := machine.ParseCPUList(text, 0)
 		if perr != nil {
 			return Draft{}, perr
 		}
@@ -106,6 +108,7 @@ func (h *Host) draft(r *Record) (Draft, error) {
 		p = affinityOnly
 	}
 	findings := Plan(f, p)
+	r.rounded(findings)
 	return Draft{Findings: append(h.back(r, findings), findings...), record: r, host: h}, nil
 }
 
@@ -195,11 +198,33 @@ func (d Draft) apply(ctx context.Context, progress func(Done)) ([]Done, error) {
 	return out, d.host.store().save(d.record)
 }
 
-// settle notes what became of a value: one that is as it was before needs no undoing.
+// settle notes what became of a value: one that is as it was before needs no undoing; one
+// that the driver has made something else of is what the driver made it.
 func (d Draft) settle(x Done) {
 	v := d.record.value(x.Target)
 	now, err := d.host.Read(x.Target)
-	if v == nil || errors.Is(err, ErrGone) || err == nil && now == v.Before {
+	switch {
+	case v == nil:
+	case errors.Is(err, ErrGone), err == nil && now == v.Before:
 		d.record.drop(x.Target)
+	case err == nil && now != x.Want:
+		d.record.intend(x.Rule, x.Target, x.Now, now, v.Flaps)
+		v.Open = false
+	default:
+		v.Open = err != nil
+	}
+}
+
+// rounded leaves alone what a driver has made something else of already, when the same
+// was asked of it.
+func (r *Record) rounded(findings []Finding) {
+	for i, f := range findings {
+		v := r.value(f.Target)
+		if f.Verdict != Change || v == nil || len(v.Wrote) < 2 {
+			continue
+		}
+		if last := len(v.Wrote) - 1; v.Wrote[last] == f.Now && v.Wrote[last-1] == f.Want && v.Before != f.Want {
+			findings[i].Verdict, findings[i].Reason = Refused, "the driver makes "+f.Now+" of it"
+		}
 	}
 }

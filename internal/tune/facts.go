@@ -4,13 +4,13 @@ import (
 	"slices"
 
 	"neutrino/internal/ethtool"
+	"neutrino/internal/machine"
 )
 
 // Facts is the machine as the rules see it.
 type Facts struct {
 	Container string // what kind this runs in; "" = none
 	CPUs      []CPU  // those that are online, by number
-	Possible  int    // how many CPUs the kernel was made ready for
 	NICs      []NIC
 	// Files are the values of files below sys and proc, by path without the leading "/".
 	// One that is not there, or cannot be read, is missing.
@@ -20,7 +20,7 @@ type Facts struct {
 	// Before is what earlier tuning found, of what it has changed.
 	Before map[Target]string
 	// Pins are the CPUs that somebody chose for the interrupts of a NIC, by its name.
-	Pins map[string][]int
+	Pins map[string]machine.CPUList
 	// Irqbalance has the IRQs that the running irqbalance leaves alone; nil = none runs.
 	Irqbalance *Balancer
 }
@@ -78,10 +78,10 @@ type VF struct {
 // IRQ is one interrupt.
 type IRQ struct {
 	Number int
-	Name   string // of its handler in proc/interrupts
-	Device string // network device that it belongs to; "" = none here
-	CPUs   []int  // where it may be delivered
-	Fixed  bool   // the kernel or the driver manages it: it cannot be moved
+	Name   string          // of its handler in proc/interrupts
+	Device string          // network device that it belongs to; "" = none here
+	CPUs   machine.CPUList // where it may be delivered
+	Fixed  bool            // the kernel or the driver manages it: it cannot be moved
 }
 
 // before is what a value was before it was tuned.
@@ -101,7 +101,7 @@ func (f *Facts) pinned(n NIC) []CPU {
 	}
 	var out []CPU
 	for _, c := range f.CPUs {
-		if slices.Contains(chosen, c.Number) {
+		if chosen.Has(c.Number) {
 			out = append(out, c)
 		}
 	}
@@ -174,11 +174,10 @@ func cores(cpus []CPU) int {
 	return len(seen)
 }
 
-func numbers(cpus []CPU) []int {
+func numbers(cpus []CPU) machine.CPUList {
 	out := make([]int, len(cpus))
 	for i, c := range cpus {
 		out[i] = c.Number
 	}
-	slices.Sort(out)
-	return out
+	return machine.NewCPUList(out...)
 }

@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
 	"neutrino/internal/ethtool"
+	"neutrino/internal/machine"
 	"neutrino/internal/pci"
 )
 
@@ -64,34 +63,13 @@ func (h *Host) path(parts ...string) string {
 	return filepath.Join(append([]string{root}, parts...)...)
 }
 
+// tree is where it is read.
+func (h *Host) tree() machine.Tree { return machine.Tree(h.Root) }
+
 // text reads a small file, its words one blank apart.
 func (h *Host) text(parts ...string) (string, bool) {
-	b, err := os.ReadFile(h.path(parts...))
-	if err != nil {
-		return "", false
-	}
-	return strings.Join(strings.Fields(string(b)), " "), true
-}
-
-func (h *Host) number(parts ...string) (int, bool) {
-	t, ok := h.text(parts...)
-	if !ok {
-		return 0, false
-	}
-	n, err := strconv.Atoi(t)
-	return n, err == nil
-}
-
-func (h *Host) names(parts ...string) []string {
-	entries, err := os.ReadDir(h.path(parts...))
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, e := range entries {
-		out = append(out, e.Name())
-	}
-	return out
+	t, ok := h.tree().Text(parts...)
+	return strings.Join(strings.Fields(t), " "), ok
 }
 
 // hostFiles are those that rules for the whole machine read.
@@ -126,7 +104,7 @@ func (h *Host) Facts(names []string) (*Facts, error) {
 		}
 	}
 	if f.Files[forwardFile] == "0" {
-		for _, name := range h.names("proc/sys/net/ipv4/conf") {
+		for _, name := range h.tree().Names("proc/sys/net/ipv4/conf") {
 			if v, _ := h.text("proc/sys/net/ipv4/conf", name, "forwarding"); v == "1" && name != "all" {
 				f.Forwarders = append(f.Forwarders, name)
 			}
@@ -136,11 +114,7 @@ func (h *Host) Facts(names []string) (*Facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	interrupts, err := os.ReadFile(h.path("proc/interrupts"))
-	if err != nil {
-		return nil, fmt.Errorf("read the interrupts: %w", err)
-	}
-	handlers := parseInterrupts(string(interrupts))
+	handlers := h.handlers()
 	for _, name := range devices {
 		n, nerr := h.nic(f, name, handlers)
 		if nerr != nil {
@@ -158,48 +132,38 @@ func (h *Host) file(f *Facts, path string) {
 	}
 }
 
-// cpus reads which CPUs there are and where.
-func (h *Host) cpus(f *Facts) error {
-	const dir = "sys/devices/system/cpu"
-	text, ok := h.text(dir, "online")
-	if !ok {
-		return fmt.Errorf("read which CPUs are online: %s is not there", h.path(dir, "online"))
-	}
-	online, err := parseCPUs(text)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", h.path(dir, "online"), err)
-	}
-	isolated := h.cpuList(dir, "isolated")
-	node := map[int]int{}
-	for _, name := range h.names("sys/devices/system/node") {
-		digits, isNode := strings.CutPrefix(name, "node")
-		n, aerr := strconv.Atoi(digits)
-		if !isNode || aerr != nil {
-			continue
+// handlers are the names of the handlers of each interrupt.
+func (h *Host) handlers() map[int]string {
+	out := map[int]string{}
+	all, _ := h.tree().Interrupts()
+	for _, i := range all {
+		if i.Name != "" {
+			out[i.IRQ] = i.Name
 		}
-		for _, c := range h.cpuList("sys/devices/system/node", name, "cpulist") {
-			node[c] = n
-		}
-	}
-	for _, c := range online {
-		x := CPU{Number: c, Node: node[c], Core: c, Isolated: slices.Contains(isolated, c)}
-		at := fmt.Sprintf("cpu%d/topology", c)
-		if n, has := h.number(dir, at, "core_id"); has {
-			x.Core = n
-		}
-		x.Package, _ = h.number(dir, at, "physical_package_id")
-		f.CPUs = append(f.CPUs, x)
-	}
-	return nil
-}
-
-func (h *Host) cpuList(parts ...string) []int {
-	t, _ := h.text(parts...)
-	out, err := parseCPUs(t)
-	if err != nil {
-		return nil
 	}
 	return out
+}
+
+// cpus reads which CPUs there are and where.
+func (h *Host) cpus(f *Facts) error {
+	m, err := machine.Read(h.Root)
+	if err != nil {
+		return err
+	}
+	if len(m.CPU.Online) == 0 {
+		return fmt.Errorf("read which CPUs are online: %s names none", h.path("sys/devices/system/cpu/online"))
+	}
+	for _, n := range m.CPU.Online {
+		f.CPUs = append(f.CPUs, CPU{Number: n, Core: n, Isolated: m.CPU.Isolated.Has(n)})
+	}
+	for i := range f.CPUs {
+		for _, c := range m.CPU.Cores {
+			if c.CPU == f.CPUs[i].Number {
+				f.CPUs[i].Node, f.CPUs[i].Package, f.CPUs[i].Core = max(c.Node, 0), c.Package, c.Core
+			}
+		}
+	}
+	return nil
 }
 
 // The initial namespaces have fixed numbers (include/uapi/linux/nsfs.h).

@@ -29,7 +29,7 @@ const (
 
 // irqbalance finds the one that runs; nil = none.
 func (h *Host) irqbalance() *Balancer {
-	for _, name := range h.names("proc") {
+	for _, name := range h.tree().Names("proc") {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
@@ -82,7 +82,7 @@ func (h *Host) ban(pid int, irqs string) error {
 		return fmt.Errorf("irqbalance with pid %d: %w", pid, ErrGone)
 	}
 	order := balancerOrder + irqs
-	if irqs == "none" {
+	if irqs == none {
 		order = balancerOrder + "NONE"
 	}
 	if len(order) > balancerBuffer {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -235,7 +236,7 @@ func (h *Host) Keeping() *Keeping {
 	if json.Unmarshal(data, k) != nil {
 		return nil
 	}
-	if exe, _ := h.text("proc", fmt.Sprint(k.PID), "comm"); exe == "" {
+	if exe, _ := h.text("proc", strconv.Itoa(k.PID), "comm"); exe == "" {
 		return nil // it was killed
 	}
 	return k

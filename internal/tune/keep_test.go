@@ -68,7 +68,7 @@ func masks(h *Host) string {
 	var out []string
 	for q := range 4 {
 		v, _ := h.text("sys/class/net/v0/queues", fmt.Sprintf("tx-%d", q), "xps_cpus")
-		out = append(out, canonMask(v))
+		out = append(out, setOfMask(v))
 	}
 	return strings.Join(out, " ")
 }

@@ -33,7 +33,7 @@ func (h *Host) devices(names []string) ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		for _, name := range h.names(netDir) {
+		for _, name := range h.tree().Names(netDir) {
 			if _, err := os.Stat(h.path(netDir, name, "device")); err == nil {
 				out = append(out, name)
 			}
@@ -51,7 +51,7 @@ func (h *Host) vfDevices(name string) []string {
 	}
 	var out []string
 	for _, v := range p.VFs {
-		out = append(out, h.names("sys/bus/pci/devices", v.Slot, "net")...)
+		out = append(out, h.tree().Names("sys/bus/pci/devices", v.Slot, "net")...)
 	}
 	return out
 }
@@ -81,7 +81,7 @@ func (h *Host) named(name string) ([]string, error) {
 // nic reads one device, its interrupts, queues, settings and VFs.
 func (h *Host) nic(f *Facts, name string, handlers map[int]string) (NIC, error) {
 	n := NIC{Name: name, Node: -1}
-	n.Index, _ = h.number(netDir, name, "ifindex")
+	n.Index, _ = h.tree().Number(netDir, name, "ifindex")
 	flags, _ := h.text(netDir, name, "flags")
 	if bits, err := strconv.ParseUint(flags, 0, 32); err == nil {
 		n.Up = bits&1 != 0
@@ -93,13 +93,13 @@ func (h *Host) nic(f *Facts, name string, handlers map[int]string) (NIC, error) 
 			return NIC{}, err
 		}
 		n.Node, n.VF = fn.NUMANode, fn.PhysFn != ""
-		if above := h.names("sys/bus/pci/devices", fn.PhysFn, "net"); n.VF && len(above) > 0 {
+		if above := h.tree().Names("sys/bus/pci/devices", fn.PhysFn, "net"); n.VF && len(above) > 0 {
 			n.PF = above[0]
 		}
 		n.IRQs = h.irqs(n.Slot, name, handlers)
 		n.ReadReq, _ = h.readReq(n.Slot)
 	}
-	for _, q := range h.names(netDir, name, "queues") {
+	for _, q := range h.tree().Names(netDir, name, "queues") {
 		kind, digits, _ := strings.Cut(q, "-")
 		i, err := strconv.Atoi(digits)
 		switch {
@@ -138,18 +138,18 @@ func (h *Host) function(name string) (slot, driver string) {
 	if err != nil {
 		return "", ""
 	}
-	driver = linkBase(filepath.Join(at, "driver"))
+	driver = base(filepath.Join(at, "driver"))
 	for range 3 {
-		if base := filepath.Base(at); pci.CheckSlot(base) == nil && h.Sys.Exists(base) {
-			return base, driver
+		if slot = filepath.Base(at); pci.CheckSlot(slot) == nil && h.Sys.Exists(slot) {
+			return slot, driver
 		}
 		at = filepath.Dir(at)
 	}
 	return "", driver
 }
 
-func linkBase(path string) string {
-	to, err := os.Readlink(path)
+func base(link string) string {
+	to, err := os.Readlink(link)
 	if err != nil {
 		return ""
 	}
@@ -168,7 +168,7 @@ func (h *Host) vfs(n *NIC, handlers map[int]string) error {
 	if err != nil {
 		return err
 	}
-	n.VectorsTotal, _ = h.number("sys/bus/pci/devices", n.Slot, "sriov_vf_total_msix")
+	n.VectorsTotal, _ = h.tree().Number("sys/bus/pci/devices", n.Slot, "sriov_vf_total_msix")
 	for _, ref := range p.VFs {
 		fn, ferr := h.Sys.Function(ref.Slot)
 		if errors.Is(ferr, pci.ErrNoDevice) { // removed by hand; its link remains
@@ -191,9 +191,9 @@ func (h *Host) vfs(n *NIC, handlers map[int]string) error {
 // kernels that do not, those whose handlers bear the device's name or its address.
 func (h *Host) irqs(slot, device string, handlers map[int]string) []IRQ {
 	var out []IRQ
-	listed := h.names("sys/bus/pci/devices", slot, "msi_irqs")
+	listed := h.tree().Names("sys/bus/pci/devices", slot, "msi_irqs")
 	if len(listed) == 0 {
-		if n, ok := h.number("sys/bus/pci/devices", slot, "irq"); ok && n > 0 {
+		if n, ok := h.tree().Number("sys/bus/pci/devices", slot, "irq"); ok && n > 0 {
 			listed = []string{strconv.Itoa(n)}
 		}
 	}
@@ -215,7 +215,7 @@ func (h *Host) irqs(slot, device string, handlers map[int]string) []IRQ {
 }
 
 func (h *Host) irq(n int, name, device string) IRQ {
-	q := IRQ{Number: n, Name: name, Device: device, CPUs: h.cpuList(irqFile(n))}
+	q := IRQ{Number: n, Name: name, Device: device, CPUs: h.tree().List(irqFile(n))}
 	info, err := os.Stat(h.path(irqFile(n)))
 	q.Fixed = err != nil || info.Mode().Perm()&0o200 == 0
 	return q
@@ -226,7 +226,7 @@ func (h *Host) flaps(t Target) int {
 	if t.Device == "" {
 		return 0
 	}
-	n, _ := h.number(netDir, t.Device, "carrier_changes")
+	n, _ := h.tree().Number(netDir, t.Device, "carrier_changes")
 	return n
 }
 
@@ -252,7 +252,7 @@ func (h *Host) bridge(name string) string {
 				return at
 			}
 		}
-		for _, e := range h.names(netDir, at) {
+		for _, e := range h.tree().Names(netDir, at) {
 			if upper, ok := strings.CutPrefix(e, "upper_"); ok {
 				todo = append(todo, upper)
 			}

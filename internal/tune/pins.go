@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"neutrino/internal/machine"
 )
 
 // ErrBadCPUs: these CPUs cannot be chosen.
 var ErrBadCPUs = errors.New("these CPUs cannot be chosen")
-
-// FormatCPUs writes a list of CPUs as the kernel does: "0-3,8".
-func FormatCPUs(cpus []int) string { return formatCPUs(cpus) }
 
 // Pins chooses CPUs for the interrupts of NICs: a list, those of a node, or, with node
 // -1 and no list, those of each NIC's own node. CPUs that are not online are left out of
@@ -36,28 +35,28 @@ func (h *Host) Pins(names []string, node int, list string) (map[string]string, e
 		if len(cpus) == 0 {
 			cpus = numbers(f.local(n.Node))
 		}
-		out[n.Name] = formatCPUs(cpus)
+		out[n.Name] = cpus.String()
 	}
 	return out, nil
 }
 
-func (f *Facts) choose(node int, text string) ([]int, error) {
+func (f *Facts) choose(node int, text string) (machine.CPUList, error) {
 	if text == "" && node < 0 {
 		return nil, nil
 	}
-	var out []int
+	var out machine.CPUList
 	if text == "" {
 		if out = numbers(f.on(node)); len(out) == 0 {
 			return nil, fmt.Errorf("NUMA node %d has no CPU that is online: %w", node, ErrBadCPUs)
 		}
 		return out, nil
 	}
-	asked, err := parseCPUs(text)
+	asked, err := machine.ParseCPUList(text, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCPUs, err)
 	}
 	for _, c := range f.CPUs {
-		if slices.Contains(asked, c.Number) {
+		if asked.Has(c.Number) {
 			out = append(out, c.Number)
 		}
 	}

@@ -48,19 +48,6 @@ func TestRolesOfHandlers(t *testing.T) {
 	}
 }
 
-func TestInterruptsAreRead(t *testing.T) {
-	arm := "           CPU0       CPU1\n 50:          0          3   ITS-MSI 524288 Edge      mlx5_async0@pci:0000:01:00.0\n 51:  1  2  ITS-MSI 524289 Edge      a, b\n"
-	for text, want := range map[string]map[int]string{
-		interrupts: {8: "rtc0", 34: "ens3f0", 35: "ens3f0-TxRx-0", 36: "ens3f0-TxRx-1", 40: "vfio-msix[0](0000:03:10.0)"},
-		arm:        {50: "mlx5_async0@pci:0000:01:00.0", 51: "a, b"},
-		"":         {},
-	} {
-		if have := parseInterrupts(text); fmt.Sprint(have) != fmt.Sprint(want) {
-			t.Errorf("%v, want %v", have, want)
-		}
-	}
-}
-
 // draw makes a machine: nodes, cores, threads, NICs with interrupts.
 func draw(t *rapid.T) *Facts {
 	f := &Facts{Files: map[string]string{}, Before: map[Target]string{}}
@@ -98,7 +85,7 @@ func TestInterruptsAreSharedFairly(t *testing.T) {
 			}
 			for _, q := range n.IRQs {
 				cpus := placing[n.Name].IRQs[q.Number]
-				if len(cpus) != 1 || !slices.Contains(numbers(near), cpus[0]) {
+				if len(cpus) != 1 || !numbers(near).Has(cpus[0]) {
 					t.Fatalf("%s on %v, near are %v", q.Name, cpus, numbers(near))
 				}
 				load[pool][cpus[0]]++
@@ -150,40 +137,6 @@ func TestCoresComeBeforeTheirSiblings(t *testing.T) {
 	}
 }
 
-func TestCPULists(t *testing.T) {
-	for text, want := range map[string]string{
-		"0-3,8": "0-3,8", "8,0-3": "0-3,8", "0-15:2/4": "0-1,4-5,8-9,12-13", "": "", "5": "5", "1,2,3": "1-3", " 0-1\n": "0-1",
-	} {
-		cpus, err := parseCPUs(text)
-		if have := formatCPUs(cpus); err != nil || have != want {
-			t.Errorf("%q reads %q, %v; want %q", text, have, err, want)
-		}
-	}
-	for _, text := range []string{"a", "3-1", "-1", "0-99999", "0-3:0/2", "0-3:3/2", "1-"} {
-		if cpus, err := parseCPUs(text); err == nil {
-			t.Errorf("%q reads %v", text, cpus)
-		}
-	}
-}
-
-func TestMasks(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		cpus := rapid.SliceOfNDistinct(rapid.IntRange(0, 300), 0, 20, rapid.ID).Draw(t, "cpus")
-		slices.Sort(cpus)
-		mask := formatMask(cpus)
-		back, err := maskCPUs(mask)
-		if err != nil || !slices.Equal(back, cpus) && len(cpus)+len(back) > 0 {
-			t.Fatalf("%v -> %s -> %v, %v", cpus, mask, back, err)
-		}
-		if canonMask("000"+mask) != mask {
-			t.Fatalf("%s with zeros in front is another", mask)
-		}
-	})
-	if have := formatMask([]int{0, 35}); have != "8,00000001" {
-		t.Error(have)
-	}
-}
-
 // Every rule is there once, says why and from where, and has something to want.
 func TestRulesAreWhole(t *testing.T) {
 	seen := map[string]bool{}
@@ -223,26 +176,10 @@ func TestEveryRuleFindsItsValues(t *testing.T) {
 
 func FuzzParsers(f *testing.F) {
 	f.Add(interrupts)
-	f.Add("0-3,8")
-	f.Add("00000000,000000ff")
 	f.Add("SLEEP 10 IRQ 34 LOAD 0 DIFF 0 CLASS 0 BANNED 00000000")
 	f.Add(`{"version":1,"profile":"latency","boot":"x","since":"2026-01-01T00:00:00Z","persist":true,"values":[{"rule":"a","target":{"kind":"file","path":"proc/sys/vm/stat_interval"},"before":"1","wrote":["30"]}]}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		for n := range parseInterrupts(text) {
-			if n < 0 {
-				t.Error(n)
-			}
-		}
 		roleOf(text)
-		if cpus, err := parseCPUs(text); err == nil {
-			again, aerr := parseCPUs(formatCPUs(cpus))
-			if aerr != nil || !slices.Equal(cpus, again) {
-				t.Errorf("%q: %v, then %v, %v", text, cpus, again, aerr)
-			}
-		}
-		if m := canonMask(text); canonMask(m) != m {
-			t.Errorf("%q: %q, then %q", text, m, canonMask(m))
-		}
 		if irqs, err := parseSetup(text); err == nil && slices.ContainsFunc(irqs, func(n int) bool { return n < 0 }) {
 			t.Error(irqs)
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"neutrino/internal/machine"
 )
 
 // DefaultDir is where it is written down what was tuned, and how it was before.
@@ -62,6 +64,8 @@ type Value struct {
 	// Flaps is how often the device's link had come and gone then: a driver makes
 	// queues and interrupts anew with it.
 	Flaps int `json:"flaps,omitempty"`
+	// Open: it was about to be written, and what the driver made of it was not noted.
+	Open bool `json:"open,omitempty"`
 }
 
 // value finds the one of a target.
@@ -78,10 +82,10 @@ func (r *Record) value(t Target) *Value {
 func (r *Record) intend(rule string, t Target, now, want string, flaps int) {
 	v := r.value(t)
 	if v == nil {
-		r.Values = append(r.Values, Value{rule, t, now, []string{want}, flaps})
+		r.Values = append(r.Values, Value{rule, t, now, []string{want}, flaps, true})
 		return
 	}
-	v.Rule, v.Flaps = rule, flaps
+	v.Rule, v.Flaps, v.Open = rule, flaps, true
 	if len(v.Wrote) == 0 || v.Wrote[len(v.Wrote)-1] != want {
 		v.Wrote = append(slices.DeleteFunc(v.Wrote, func(w string) bool { return w == want }), want)
 	}
@@ -129,7 +133,7 @@ func decodeRecord(data []byte) (*Record, error) {
 // check refuses targets that lead out of sys and proc.
 func (r *Record) check() error {
 	for _, cpus := range r.Pins {
-		if _, err := parseCPUs(cpus); err != nil {
+		if _, err := machine.ParseCPUList(cpus, 0); err != nil {
 			return err
 		}
 	}

@@ -149,7 +149,7 @@ func device(key ethtool.Key, refuse func(f *Facts, n *NIC, want uint32) string) 
 			n := &f.NICs[i]
 			s, has := n.Ethtool[key]
 			text := r.value(p, n.Driver)
-			if !has || text == "" {
+			if !has || text == "" || n.VF && cuts(key) { // how large a guest's VF is, is the guest's
 				continue
 			}
 			first, err := strconv.ParseUint(f.before(n.target(key), "-"), 10, 32)

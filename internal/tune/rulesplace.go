@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"neutrino/internal/machine"
 )
 
 // placeRules put interrupts and queues where their work is to be done.
@@ -30,7 +32,7 @@ func placeRules() []Rule {
 		{
 			Name: "rps", Title: "which CPUs work for a receive queue (RPS)", Source: fromKernel + "networking/scaling.rst",
 			Why:    "one queue is one CPU, unless others help; with several queues the NIC divides the work itself",
-			Values: values{Throughput: near, Forwarding: near, Latency: "none"}, wish: rps,
+			Values: values{Throughput: near, Forwarding: near, Latency: none}, wish: rps,
 		},
 	}
 }
@@ -73,7 +75,7 @@ func banned(f *Facts, r *Rule, p Profile) []Wish {
 // list writes numbers for people and back: "none" or "34 35 36".
 func list(n []int) string {
 	if len(n) == 0 {
-		return "none"
+		return none
 	}
 	return strings.Trim(fmt.Sprint(n), "[]")
 }
@@ -108,7 +110,7 @@ func placed(irqs []IRQ, p Placing) []Wish {
 		if !ok {
 			continue
 		}
-		w := Wish{Target: Target{Kind: KindIRQ, IRQ: q.Number, Name: q.Name, Device: q.Device}, Now: formatCPUs(q.CPUs), Want: formatCPUs(cpus)}
+		w := Wish{Target: Target{Kind: KindIRQ, IRQ: q.Number, Name: q.Name, Device: q.Device}, Now: setOf(q.CPUs), Want: setOf(cpus)}
 		if q.Fixed && w.Now != w.Want {
 			w.Refused = "the kernel manages it: it cannot be moved"
 		}
@@ -144,8 +146,8 @@ func rps(f *Facts, r *Rule, p Profile) []Wish {
 	}
 	var out []Wish
 	for _, n := range f.NICs {
-		var cpus []int
-		if near := numbers(f.local(n.Node)); value != "none" && len(n.RxQueue) == 1 && len(near) > 1 && len(n.IRQs) > 0 {
+		var cpus machine.CPUList
+		if near := numbers(f.local(n.Node)); value != none && len(n.RxQueue) == 1 && len(near) > 1 && len(n.IRQs) > 0 {
 			cpus = near
 		}
 		for _, q := range n.RxQueue {
@@ -156,7 +158,7 @@ func rps(f *Facts, r *Rule, p Profile) []Wish {
 }
 
 // queue wants a mask of CPUs in a file of a queue, where it is there.
-func (f *Facts) queue(n NIC, name string, cpus []int) []Wish {
+func (f *Facts) queue(n NIC, name string, cpus machine.CPUList) []Wish {
 	path := "sys/class/net/" + n.Name + "/queues/" + name
 	now, ok := f.Files[path]
 	if !ok {
@@ -164,6 +166,26 @@ func (f *Facts) queue(n NIC, name string, cpus []int) []Wish {
 	}
 	return []Wish{{
 		Target: Target{Kind: KindQueue, Path: path, Device: n.Name, Index: n.Index},
-		Now:    canonMask(now), Want: formatMask(cpus),
+		Now:    setOfMask(now), Want: setOf(cpus),
 	}}
+}
+
+// none is how an empty set of CPUs is written.
+const none = "none"
+
+// setOf writes a set of CPUs as people and the findings have it.
+func setOf(cpus machine.CPUList) string {
+	if len(cpus) == 0 {
+		return none
+	}
+	return cpus.String()
+}
+
+// setOfMask is setOf of a mask that the kernel has written.
+func setOfMask(text string) string {
+	cpus, err := machine.ParseCPUMask(text)
+	if err != nil {
+		return text
+	}
+	return setOf(cpus)
 }

@@ -1,11 +1,15 @@
 package tune
 
-import "slices"
+import (
+	"slices"
+
+	"neutrino/internal/machine"
+)
 
 // Placing is where one NIC's interrupts and queues go.
 type Placing struct {
-	IRQs map[int][]int // IRQ -> CPUs
-	Tx   map[int]int   // tx queue -> CPU of its interrupt
+	IRQs map[int]machine.CPUList // IRQ -> CPUs
+	Tx   map[int]int             // tx queue -> CPU of its interrupt
 	Rx   map[int]int
 }
 
@@ -30,7 +34,7 @@ func spread(f *Facts) map[string]Placing {
 			out[name] = p
 			return
 		}
-		p := Placing{map[int][]int{}, map[int]int{}, map[int]int{}}
+		p := Placing{map[int]machine.CPUList{}, map[int]int{}, map[int]int{}}
 		pool := poolOf(near)
 		first := next[pool]
 		used := 0
@@ -87,18 +91,12 @@ func ranks(irqs []IRQ) map[int]int {
 	return out
 }
 
-func poolOf(cpus []CPU) string {
-	out := make([]byte, 0, 2*len(cpus))
-	for _, n := range numbers(cpus) {
-		out = append(out, byte(n>>8), byte(n))
-	}
-	return string(out)
-}
+func poolOf(cpus []CPU) string { return numbers(cpus).String() }
 
 // senders says which CPUs send on each tx queue (XPS): every CPU on exactly one queue,
 // those near the NIC first, and each queue's own CPU on it.
-func senders(queues []int, own map[int]int, everywhere []CPU) map[int][]int {
-	out := map[int][]int{}
+func senders(queues []int, own map[int]int, everywhere []CPU) map[int]machine.CPUList {
+	out := map[int]machine.CPUList{}
 	if len(queues) == 0 {
 		return out
 	}

@@ -46,7 +46,13 @@ func (f fakeNIC) Set(name string, want map[ethtool.Key]uint32) error {
 			return fmt.Errorf("set %s: %w", k, ethtool.ErrUnsupported)
 		}
 		s.Value = v
+		if k == "coalesce rx-usecs" && v == 0 {
+			s.Value = 1 // as igbvf does
+		}
 		f[name][k] = s
+		if s.Value != v {
+			return fmt.Errorf("set %s: %w", k, ethtool.ErrNotTaken)
+		}
 	}
 	return nil
 }
@@ -59,44 +65,42 @@ func small(t testing.TB) *Host {
 	tree := pcitest.New(t, card)
 	root := tree.Root
 	content := map[string]string{
-		"proc/sys/kernel/random/boot_id":                 "boot-1",
-		"sys/devices/system/cpu/online":                  "0-7",
-		"sys/devices/system/cpu/isolated":                "",
-		"sys/devices/system/node/node0/cpulist":          "0-1,4-5",
-		"sys/devices/system/node/node1/cpulist":          "2-3,6-7",
-		"sys/kernel/mm/transparent_hugepage/enabled":     "[always] madvise never",
-		"sys/kernel/mm/transparent_hugepage/defrag":      "always defer defer+madvise [madvise] never",
-		"proc/sys/kernel/numa_balancing":                 "1",
-		"proc/sys/kernel/nmi_watchdog":                   "1",
-		"proc/sys/vm/stat_interval":                      "1",
-		"proc/sys/net/core/netdev_max_backlog":           "1000",
-		"proc/sys/net/core/netdev_budget":                "300",
-		"proc/sys/net/core/rmem_max":                     "212992",
-		"proc/sys/net/core/wmem_max":                     "212992",
-		"proc/sys/net/ipv4/tcp_rmem":                     "4096\t131072\t6291456",
-		"proc/sys/net/ipv4/tcp_wmem":                     "4096\t16384\t4194304",
-		"proc/sys/net/core/busy_poll":                    "0",
-		"proc/sys/net/core/busy_read":                    "0",
-		"proc/sys/net/ipv4/ip_forward":                   "0",
-		"proc/sys/net/ipv4/conf/all/accept_redirects":    "1",
-		"proc/sys/net/ipv4/conf/ens3f0/forwarding":       "0",
-		"sys/class/net/ens3f0/ifindex":                   "3",
-		"sys/class/net/ens3f0/flags":                     "0x1003",
-		"sys/class/net/ens3f0/carrier_changes":           "2",
-		"sys/class/net/ens3f0/queues/rx-0/rps_cpus":      "00",
-		"sys/class/net/ens3f0/queues/rx-1/rps_cpus":      "00",
-		"sys/class/net/ens3f0/queues/tx-0/xps_cpus":      "00",
-		"sys/class/net/ens3f0/queues/tx-1/xps_cpus":      "00",
-		"proc/interrupts":                                interrupts,
-		"sys/bus/pci/devices/0000:03:00.0/msi_irqs/34":   "msix",
-		"sys/bus/pci/devices/0000:03:00.0/msi_irqs/35":   "msix",
-		"sys/bus/pci/devices/0000:03:00.0/msi_irqs/36":   "msix",
-		"sys/bus/pci/devices/0000:03:10.0/msi_irqs/40":   "msix",
-		"sys/bus/pci/devices/0000:03:00.0/numa_node":     "1",
-		"sys/devices/system/cpu/cpufreq/no_cpufreq_here": "",
+		"proc/sys/kernel/random/boot_id":               "boot-1",
+		"sys/devices/system/cpu/online":                "0-7",
+		"sys/devices/system/cpu/isolated":              "",
+		"sys/kernel/mm/transparent_hugepage/enabled":   "[always] madvise never",
+		"sys/kernel/mm/transparent_hugepage/defrag":    "always defer defer+madvise [madvise] never",
+		"proc/sys/kernel/numa_balancing":               "1",
+		"proc/sys/kernel/nmi_watchdog":                 "1",
+		"proc/sys/vm/stat_interval":                    "1",
+		"proc/sys/net/core/netdev_max_backlog":         "1000",
+		"proc/sys/net/core/netdev_budget":              "300",
+		"proc/sys/net/core/rmem_max":                   "212992",
+		"proc/sys/net/core/wmem_max":                   "212992",
+		"proc/sys/net/ipv4/tcp_rmem":                   "4096\t131072\t6291456",
+		"proc/sys/net/ipv4/tcp_wmem":                   "4096\t16384\t4194304",
+		"proc/sys/net/core/busy_poll":                  "0",
+		"proc/sys/net/core/busy_read":                  "0",
+		"proc/sys/net/ipv4/ip_forward":                 "0",
+		"proc/sys/net/ipv4/conf/all/accept_redirects":  "1",
+		"proc/sys/net/ipv4/conf/ens3f0/forwarding":     "0",
+		"sys/class/net/ens3f0/ifindex":                 "3",
+		"sys/class/net/ens3f0/flags":                   "0x1003",
+		"sys/class/net/ens3f0/carrier_changes":         "2",
+		"sys/class/net/ens3f0/queues/rx-0/rps_cpus":    "00",
+		"sys/class/net/ens3f0/queues/rx-1/rps_cpus":    "00",
+		"sys/class/net/ens3f0/queues/tx-0/xps_cpus":    "00",
+		"sys/class/net/ens3f0/queues/tx-1/xps_cpus":    "00",
+		"proc/interrupts":                              interrupts,
+		"sys/bus/pci/devices/0000:03:00.0/msi_irqs/34": "msix",
+		"sys/bus/pci/devices/0000:03:00.0/msi_irqs/35": "msix",
+		"sys/bus/pci/devices/0000:03:00.0/msi_irqs/36": "msix",
+		"sys/bus/pci/devices/0000:03:10.0/msi_irqs/40": "msix",
+		"sys/bus/pci/devices/0000:03:00.0/numa_node":   "1",
 	}
 	for cpu := range 8 {
 		dir := fmt.Sprintf("sys/devices/system/cpu/cpu%d/", cpu)
+		content[fmt.Sprintf("%snode%d/online", dir, cpu/2%2)] = "1"
 		content[dir+"topology/core_id"] = fmt.Sprint(cpu % 2)
 		content[dir+"topology/physical_package_id"] = fmt.Sprint(cpu / 2 % 2)
 		content[dir+"cpufreq/scaling_governor"] = "powersave"
@@ -108,7 +112,6 @@ func small(t testing.TB) *Host {
 	for irq := 34; irq <= 40; irq++ {
 		content[irqFile(irq)] = "0-7"
 	}
-	delete(content, "sys/devices/system/cpu/cpufreq/no_cpufreq_here")
 	files(t, root, content)
 	return &Host{Root: root, Sys: tree.Sys, Ethtool: fakeNIC{"ens3f0": {
 		"channels combined": {Value: 2, Max: 8}, "rings rx": {Value: 256, Max: 4096}, "rings tx": {Value: 256, Max: 4096},

@@ -84,7 +84,7 @@ func (h *Host) undo(ctx context.Context, v Value, force bool) Undone {
 	case u.Now == v.Before:
 		u.Fate = Was
 		return u
-	case !slices.Contains(v.Wrote, u.Now) && !force:
+	case !slices.Contains(v.Wrote, u.Now) && !v.Open && !force:
 		u.Fate = Theirs
 		if h.flaps(v.Target) != v.Flaps { // the driver has begun anew
 			u.Fate = Gone

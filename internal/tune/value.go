@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"neutrino/internal/ethtool"
+	"neutrino/internal/machine"
 )
 
 // Errors for errors.Is.
@@ -42,7 +43,7 @@ func (h *Host) read(t Target) (string, error) {
 			return "", err
 		}
 		v, err := h.line(t.Path)
-		return canonMask(v), err
+		return setOfMask(v), err
 	case KindIRQ:
 		return h.readIRQ(t)
 	case KindEthtool:
@@ -83,7 +84,7 @@ func (h *Host) line(path string) (string, error) {
 
 // same reports whether the device is the one that the target names.
 func (h *Host) same(t Target) error {
-	if n, ok := h.number(netDir, t.Device, "ifindex"); !ok || n != t.Index {
+	if n, ok := h.tree().Number(netDir, t.Device, "ifindex"); !ok || n != t.Index {
 		return fmt.Errorf("%s with index %d: %w", t.Device, t.Index, ErrGone)
 	}
 	return nil
@@ -91,19 +92,15 @@ func (h *Host) same(t Target) error {
 
 // readIRQ reads where an interrupt goes, if its handler is still the one that is meant.
 func (h *Host) readIRQ(t Target) (string, error) {
-	b, err := os.ReadFile(h.path("proc/interrupts"))
-	if err != nil {
-		return "", err
-	}
-	if name := parseInterrupts(string(b))[t.IRQ]; name != t.Name {
+	if name := h.handlers()[t.IRQ]; name != t.Name {
 		return "", fmt.Errorf("IRQ %d of %s: %w", t.IRQ, t.Name, ErrGone)
 	}
 	v, err := h.line(irqFile(t.IRQ))
 	if err != nil {
 		return "", err
 	}
-	cpus, err := parseCPUs(v)
-	return formatCPUs(cpus), err
+	cpus, err := machine.ParseCPUList(v, 0)
+	return setOf(cpus), err
 }
 
 func (h *Host) setting(t Target) (ethtool.Setting, error) {
@@ -150,8 +147,10 @@ func (h *Host) Write(_ context.Context, t Target, v string) error {
 
 func (h *Host) write(t Target, v string) error {
 	switch t.Kind {
-	case KindFile, KindQueue:
+	case KindFile:
 		return h.put(t.Path, v)
+	case KindQueue:
+		return h.putMask(t.Path, v)
 	case KindIRQ:
 		return h.put(irqFile(t.IRQ), v)
 	case KindForward:
@@ -179,6 +178,22 @@ func (h *Host) write(t Target, v string) error {
 		return h.put("sys/bus/pci/devices/"+t.Slot+"/sriov_vf_msix_count", v)
 	}
 	return fmt.Errorf("a value of kind %q: %w", t.Kind, errors.ErrUnsupported)
+}
+
+// putMask writes a set of CPUs as a mask as wide as the one that is there.
+func (h *Host) putMask(path, v string) error {
+	var cpus machine.CPUList
+	if v != none {
+		var err error
+		if cpus, err = machine.ParseCPUList(v, 0); err != nil {
+			return err
+		}
+	}
+	now, err := h.line(path)
+	if err != nil {
+		return err
+	}
+	return h.put(path, cpus.Mask(4*len(strings.ReplaceAll(now, ",", ""))))
 }
 
 func (h *Host) put(path, v string) error {

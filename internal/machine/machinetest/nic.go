@@ -99,7 +99,7 @@ func (t *Tree) netdev(at string, mbit, queues, kind int) {
 		"mtu": "1500", "flags": "0x1003", "carrier": "1", "operstate": "up", "speed": strconv.Itoa(mbit), "duplex": "full", "type": strconv.Itoa(kind),
 		"tx_queue_len": "1000", "gro_flush_timeout": "0", "napi_defer_hard_irqs": "0", "ifindex": strconv.Itoa(2 + t.irq),
 	})
-	zero := strings.Repeat("0", max((len(t.threads())+3)/4, 1))
+	zero := strings.ReplaceAll(mask(0, max(len(t.threads()), 1)), "1", "0") // no CPU
 	for q := range queues {
 		t.files(fmt.Sprintf("%s/queues/rx-%d", at, q), map[string]string{"rps_cpus": zero, "rps_flow_cnt": "0"})
 		t.files(fmt.Sprintf("%s/queues/tx-%d", at, q), map[string]string{"xps_cpus": zero, "xps_rxqs": "0", "tx_maxrate": "0"})
