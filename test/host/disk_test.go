@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,7 +38,7 @@ const rootUUID = "5e1f0a52-7d7c-4c63-9a0e-6d0f6a3b9d11"
 var files = map[string]string{
 	"etc/hostname":                      "compute1\n",
 	"etc/fstab":                         "UUID=" + rootUUID + " / ext4 errors=remount-ro 0 1\n",
-	"etc/network/interfaces":            "auto lo\niface lo inet loopback\n\n# The management network.\nauto mgmt0\niface mgmt0 inet static\n\taddress 10.0.2.15/24\n\tgateway 10.0.2.2\n",
+	"etc/network/interfaces":            "auto lo\niface lo inet loopback\n\n# The management network.\nauto mgmt0\niface mgmt0 inet static\n\taddress 10.0.2.15/24\n\tgateway 10.0.2.2\n\nauto enp1s0\niface enp1s0 inet manual\n",
 	"etc/systemd/network/10-mgmt0.link": "[Match]\nDriver=virtio_net\n\n[Link]\nName=mgmt0\n",
 	"etc/default/grub": `GRUB_DEFAULT=0
 GRUB_TIMEOUT=0
@@ -220,7 +222,11 @@ func program(t *testing.T, name string) string {
 
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), program(t, name), args...).CombinedOutput(); err != nil {
+	runtime.LockOSThread() // it ends with the thread that started it
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(t.Context(), program(t, name), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 }

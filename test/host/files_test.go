@@ -53,7 +53,7 @@ func differences(before, after map[string]entry) []string {
 // same fails when the disk is not what it was.
 func (m *machine) same(t *testing.T, when string, before map[string]entry) {
 	t.Helper()
-	after := m.walk(t)
+	after := m.walk(t, "/")
 	if d := differences(before, after); len(d) > 0 {
 		t.Fatalf("%s: %d of %d files are not as they were:\n%s", when, len(d), len(before), strings.Join(d[:min(len(d), 30)], "\n"))
 	}

@@ -47,7 +47,7 @@ type answer struct {
 type order struct {
 	ID     int           `json:"id"`
 	Script string        `json:"script"`
-	Walk   string        `json:"walk"`
+	Walk   []string      `json:"walk"`
 	Limit  time.Duration `json:"limit"`
 	Strike *strike       `json:"strike"`
 }
@@ -213,16 +213,6 @@ func (m *machine) sh(t *testing.T, script string) string {
 	return strings.TrimSpace(out)
 }
 
-// kill runs a script and kills it, with all it started, at the nth line that matches.
-func (m *machine) kill(t *testing.T, script, line string, nth int) string {
-	t.Helper()
-	a := m.ask(t, order{Script: script, Strike: &strike{Line: line, Nth: nth}})
-	if !strings.Contains(a.Out, "signal: killed") {
-		t.Fatalf("%s: not killed at line %d with %q: exit code %d:\n%s", script, nth, line, a.Code, a.Out)
-	}
-	return a.Out
-}
-
 // cut runs a script and cuts the machine's power at the nth line that matches. It is up
 // again afterwards.
 func (m *machine) cut(t *testing.T, script, line string, nth int) {
@@ -260,10 +250,10 @@ func (m *machine) off(t *testing.T) {
 	}
 }
 
-// walk lists the files of the disk.
-func (m *machine) walk(t *testing.T) map[string]entry {
+// walk lists the files of the disk, below some directories.
+func (m *machine) walk(t *testing.T, roots ...string) map[string]entry {
 	t.Helper()
-	a := m.ask(t, order{Walk: "/"})
+	a := m.ask(t, order{Walk: roots})
 	if a.Code != 0 {
 		t.Fatal(a.Out)
 	}
@@ -282,8 +272,9 @@ type entry struct {
 	GID  uint32 `json:"g"`
 	What string `json:"w"`
 	Attr string `json:"a"`
+	Time int64  `json:"t"`
 }
 
 func (e entry) String() string {
-	return fmt.Sprintf("%o %d:%d %s %s", e.Mode, e.UID, e.GID, e.What, e.Attr)
+	return fmt.Sprintf("%o %d:%d %s %s %d", e.Mode, e.UID, e.GID, e.What, e.Attr, e.Time)
 }

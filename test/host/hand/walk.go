@@ -22,6 +22,7 @@ type entry struct {
 	// What is the content's checksum, where a link points, or which device it is.
 	What string `json:"w,omitempty"`
 	Attr string `json:"a,omitempty"` // extended attributes
+	Time int64  `json:"t,omitempty"` // when its content was changed, of a regular file
 }
 
 // walk lists what is under root on root's own file system.
@@ -50,6 +51,7 @@ func walk(root string) ([]entry, error) {
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFREG:
 			e.What, err = sum(path, buf)
+			e.Time = st.Mtim.Nano()
 		case unix.S_IFLNK:
 			e.What, err = os.Readlink(path)
 		case unix.S_IFCHR, unix.S_IFBLK:
