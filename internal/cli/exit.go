@@ -21,6 +21,8 @@ const (
 	exitRefused     = 4
 	exitUnavailable = 5
 	exitFabric      = 6
+	exitWarned      = 7
+	exitUnclear     = 8
 )
 
 // These give an error its exit code.
@@ -59,6 +61,10 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.Is(err, errFabric):
 		return exitFabric
+	case errors.Is(err, errWarned):
+		return exitWarned
+	case errors.Is(err, errUnclear):
+		return exitUnclear
 	case errors.Is(err, errUnavailable):
 		return exitUnavailable
 	case errors.As(err, &answer):

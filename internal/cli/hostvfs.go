@@ -37,7 +37,7 @@ func hostCommand(o *output) *cobra.Command {
 	_ = vfs.PersistentFlags().MarkHidden("root")
 	h.l.flag(vfs)
 	p := &hostPrepare{vfs: h, o: o}
-	cmd := group("host", "Make this host ready for VFs", p.prepare(), p.undo(), vfs)
+	cmd := group("host", "Make this host ready for VFs", hostCheckCommand(o), p.prepare(), p.undo(), vfs)
 	cmd.GroupID = "host"
 	return cmd
 }

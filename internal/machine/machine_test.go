@@ -120,6 +120,9 @@ func pf(t *testing.T, m machine.Machine, spec machinetest.Spec, w want) {
 	if !i.Up || !i.Carrier || i.Speed != c.Mbit || i.MTU != 1500 || i.Type != 1 || i.RX != c.Queues || i.TX != c.Queues || i.MAC != c.MAC {
 		t.Errorf("netdev %+v", i)
 	}
+	if port, found := m.NIC(spec.Port.Name); !found || port.Slot != spec.Port.Slot || port.PF != nil || len(port.Interfaces) != 1 || port.Interfaces[0].MAC != spec.Port.MAC {
+		t.Errorf("port %+v", port)
+	}
 	vfs := 0
 	for _, x := range m.NICs {
 		if x.VF() && x.PhysFn == n.Slot && x.Driver == c.VFDriver {

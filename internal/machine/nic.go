@@ -17,10 +17,10 @@ type NIC struct {
 	PF         *pci.PF // of a function that has SR-IOV
 	PCIe       PCIe
 	BARs       BARs
-	Override   string // driver_override
-	Group      string // IOMMU group
-	GroupType  string // "DMA", "DMA-FQ", "identity"
-	GroupWith  []string
+	Override   string      // driver_override
+	Group      string      // IOMMU group
+	GroupType  string      // "DMA", "DMA-FQ", "identity"
+	GroupWith  []string    // the other functions of it, but bridges
 	Interfaces []Interface // its netdevs in this namespace, by dev_port
 	IRQs       []int       // MSI and MSI-X vectors, ascending
 	LocalCPUs  CPUList
@@ -102,13 +102,19 @@ func (t Tree) nics(s *pci.Sys) []NIC {
 		if n.Group = t.Link(device, slot, "iommu_group"); n.Group != "" {
 			n.GroupType, _ = t.Text(device, slot, "iommu_group/type")
 			for _, member := range t.Names(device, slot, "iommu_group/devices") {
-				if member != slot {
+				c, _ := t.Number(device, member, "class")
+				if member != slot && c>>16 != classBridge {
 					n.GroupWith = append(n.GroupWith, member)
 				}
 			}
 		}
 		for _, d := range f.Netdevs {
 			n.Interfaces = append(n.Interfaces, t.Interface(d.Name))
+		}
+		for _, bus := range t.numbered("virtio", device, slot) { // its netdev is a step further down
+			for _, name := range t.Names(device, slot, fmt.Sprintf("virtio%d", bus), "net") {
+				n.Interfaces = append(n.Interfaces, t.Interface(name))
+			}
 		}
 		for _, irq := range t.Names(device, slot, "msi_irqs") {
 			if v, err := strconv.Atoi(irq); err == nil && v >= 0 {
@@ -122,7 +128,11 @@ func (t Tree) nics(s *pci.Sys) []NIC {
 	return out
 }
 
-const device = "sys/bus/pci/devices"
+const (
+	device = "sys/bus/pci/devices"
+
+	classBridge = 0x06
+)
 
 // BARs says whether the firmware left room for the memory of VFs.
 type BARs struct {

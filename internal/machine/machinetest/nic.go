@@ -246,10 +246,16 @@ func (t *Tree) management() {
 	t.files(at, map[string]string{"vendor": "0x14e4", "device": "0x165f", "class": "0x020000", "numa_node": "0", "driver_override": "(null)", "local_cpulist": fmt.Sprintf("0-%d", len(t.threads())-1)})
 	t.Link(at+"/driver", t.Path("sys/bus/pci/drivers", p.Driver))
 	t.Write("sys/bus/pci/drivers/"+p.Driver+"/unbind", "")
-	t.files(at+"/net/"+p.Name, map[string]string{"address": p.MAC, "dev_port": "0"})
-	t.Link(at+"/net/"+p.Name+"/device", t.Device(p.Slot))
-	t.Link("sys/class/net/"+p.Name, t.Path(at, "net", p.Name))
-	t.netdev(at+"/net/"+p.Name, 1000, 1, 1)
+	bus := at
+	if p.Driver == "virtio-pci" { // the netdev belongs to a device of the virtio bus
+		bus += "/virtio0"
+		t.Link(bus+"/driver", "../../../../bus/virtio/drivers/virtio_net")
+	}
+	net := bus + "/net/" + p.Name
+	t.files(net, map[string]string{"address": p.MAC, "dev_port": "0"})
+	t.Link(net+"/device", t.Path(bus))
+	t.Link("sys/class/net/"+p.Name, t.Path(net))
+	t.netdev(net, 1000, 1, 1)
 	t.vector(p.Slot, p.Name+"-0", nil)
 	t.files("sys/class/net/lo", map[string]string{"address": "00:00:00:00:00:00", "mtu": "65536", "flags": "0x9", "type": "772", "carrier": "1"})
 	t.Write("proc/net/ipv6_route", "")

@@ -45,7 +45,7 @@ func (t *Tree) system() {
 // parameters writes those of modules that are looked at.
 func (t *Tree) parameters() {
 	values := map[string]map[string]string{
-		"mlx4_core": {"probe_vf": "0,0,8", "port_type_array": "2,2", "log_num_mgm_entry_size": "-1", "enable_64b_cqe_eqe": "Y", "enable_4k_uar": "N"},
+		"mlx4_core": {"probe_vf": t.probed(), "port_type_array": "2,2", "log_num_mgm_entry_size": "-1", "enable_64b_cqe_eqe": "Y", "enable_4k_uar": "N"},
 		"kvm_intel": {"nested": "Y"}, "kvm_amd": {"nested": "1"},
 		"vfio_pci":         {"disable_vga": "N", "ids": ""},
 		"vfio_iommu_type1": {"allow_unsafe_interrupts": "N"},
@@ -54,6 +54,16 @@ func (t *Tree) parameters() {
 	for _, m := range t.Spec.Modules {
 		t.files("sys/module/"+m+"/parameters", values[m])
 	}
+}
+
+// probed is the probe_vf of mlx4 cards that drive all of their VFs.
+func (t *Tree) probed() string {
+	for _, c := range t.Spec.Cards {
+		if c.Driver == "mlx4_core" {
+			return fmt.Sprintf("%d,%d,%d", c.Triplet[0], c.Triplet[1], c.Triplet[2])
+		}
+	}
+	return ""
 }
 
 func (t *Tree) loader() {

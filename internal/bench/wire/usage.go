@@ -1,0 +1,126 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"neutrino/internal/machine"
+)
+
+// Usage is what a measurement cost one end.
+type Usage struct {
+	Wall time.Duration `json:"wall_ns"`
+	// Processor time of the measuring process.
+	Process time.Duration `json:"process_ns"`
+	// Of the machine, over all its processors: time that they were not idle (stolen time
+	// left out), and time that a hypervisor gave to others.
+	Busy  time.Duration `json:"busy_ns"`
+	Steal time.Duration `json:"steal_ns"`
+	// Processors of the machine.
+	Processors int `json:"processors"`
+	// How often a thread of the process had to make way for another one.
+	Preempted int64 `json:"preempted"`
+}
+
+// Noise is what else went on at an end, as shares of all its processors.
+type Noise struct {
+	Before Quiet `json:"before"` // before the measurement, for a moment
+	// During it: what was busy with other things than this process, which includes the
+	// kernel's work for the packets, and what was stolen.
+	Others float64 `json:"others"`
+	Steal  float64 `json:"steal"`
+}
+
+// Quiet is how quiet a machine was while nothing was measured.
+type Quiet struct {
+	Busy  float64 `json:"busy"`
+	Steal float64 `json:"steal"`
+}
+
+// meter reads what a measurement costs.
+type meter struct {
+	at      time.Time
+	process time.Duration
+	invol   int64
+	machine ticks
+}
+
+func startMeter() meter {
+	m := meter{at: time.Now(), machine: readTicks("/")}
+	m.process, m.invol = processTime()
+	return m
+}
+
+func (m meter) stop() Usage {
+	p, invol := processTime()
+	now := readTicks("/")
+	u := Usage{Wall: time.Since(m.at), Process: p - m.process, Preempted: invol - m.invol, Processors: now.processors}
+	u.Busy, u.Steal = now.busy-m.machine.busy, now.steal-m.machine.steal
+	return u
+}
+
+func processTime() (time.Duration, int64) {
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		return 0, 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), r.Nivcsw
+}
+
+// ticks are the counters of a machine's processors.
+type ticks struct {
+	busy, steal time.Duration
+	processors  int
+}
+
+// readTicks reads the first line of proc/stat, whose unit is USER_HZ: a hundredth of a second.
+func readTicks(root string) ticks {
+	text, _ := machine.Tree(root).Text("proc/stat")
+	return parseTicks(text)
+}
+
+func parseTicks(text string) ticks {
+	var t ticks
+	var user, nice, system, idle, iowait, irq, softirq, steal int64
+	if _, err := fmt.Sscanf(text, "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+		return t
+	}
+	const tick = 10 * time.Millisecond
+	t.busy = time.Duration(user+nice+system+irq+softirq) * tick
+	t.steal = time.Duration(steal) * tick
+	t.processors = processors(text)
+	return t
+}
+
+// processors counts the lines of single processors.
+func processors(text string) int {
+	n := 0
+	for i := 0; i+4 < len(text); i++ {
+		if text[i] == '\n' && text[i+1:i+4] == "cpu" {
+			n++
+		}
+	}
+	return n
+}
+
+// share is a part of all processors' time.
+func share(part, wall time.Duration, processors int) float64 {
+	if wall <= 0 || processors <= 0 {
+		return 0
+	}
+	return max(0, float64(part)/float64(wall)/float64(processors))
+}
+
+// listen is how long the noise before a measurement is looked at.
+const listen = 300 * time.Millisecond
+
+// noiseOf tells what a usage says of others.
+func noiseOf(before Quiet, u Usage) Noise {
+	return Noise{
+		Before: before,
+		Others: share(u.Busy-u.Process, u.Wall, u.Processors),
+		Steal:  share(u.Steal, u.Wall, u.Processors),
+	}
+}
