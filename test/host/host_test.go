@@ -69,6 +69,21 @@ func (m *machine) says(t *testing.T, command string, words ...string) {
 	}
 }
 
+// unfit checks that the host is said to fail, in which checks and what mends each.
+func (m *machine) unfit(t *testing.T, mends map[string]string) {
+	t.Helper()
+	out, code := m.try(t, "neutrino host check --pf "+pf)
+	if code != 1 {
+		t.Errorf("host check: exit code %d, want 1:\n%s", code, out)
+	}
+	for check, mend := range mends {
+		_, about, _ := strings.Cut(out, ": "+check+": ")
+		if _, said, _ := strings.Cut(about, "mend: "); !strings.HasPrefix(said, mend) {
+			t.Errorf("host check does not say that %s is wrong, and that %q mends it:\n%s", check, mend, out)
+		}
+	}
+}
+
 // allowIOMMU is what the administrator does once prepare has said that a word of theirs
 // keeps the IOMMU off.
 const allowIOMMU = "sed -i 's/ intel_iommu=off amd_iommu=off//' /etc/default/grub && update-grub && sync"
@@ -78,6 +93,9 @@ func TestHostWithIntelIOMMU(t *testing.T) {
 	wanted(t)
 	m := fresh(t, false)
 	const prepare = "neutrino host prepare --pf " + pf + " --vfs 7"
+	m.unfit(t, map[string]string{
+		"iommu-enabled": "take intel_iommu=off off", "vf-count": prepare, "vfio": prepare, "irqbalance": "neutrino tune apply",
+	})
 	m.refused(t, prepare+" --dry-run", "/etc/default/grub")
 	m.sh(t, allowIOMMU)
 	m.refused(t, "runuser -u nobody -- "+prepare+" --yes", "root")
@@ -95,6 +113,10 @@ func TestHostWithIntelIOMMU(t *testing.T) {
 	m.cut(t, prepare+" --yes", "^done", 1)
 	m.healthy(t)
 	m.says(t, "cat /proc/cmdline", "iommu=pt", rig.HostArgs)
+	// irqbalance is what Debian brings along; it is told what to leave when the host is tuned.
+	if out, code := m.try(t, "neutrino host check --pf "+pf); code != 7 || !strings.Contains(out, "a group for each VF") || !strings.Contains(out, "warn: host: irqbalance: ") || !strings.Contains(out, " 1 warn") {
+		t.Errorf("host check: exit code %d, want 7 for irqbalance alone:\n%s", code, out)
+	}
 	m.forGuests(t)
 	m.says(t, prepare+" --yes", "nothing to do")
 
@@ -120,7 +142,7 @@ func (m *machine) killedAnywhere(t *testing.T, prepare string) {
 	for n := 1; ; n++ {
 		a := m.ask(t, order{Script: prepare, Strike: &strike{Line: step, Nth: n}})
 		whole := a.Code == 0
-		if !whole && !strings.Contains(a.Out, "signal: killed") {
+		if !whole && a.Code != killed {
 			t.Fatalf("%s: exit code %d:\n%s", prepare, a.Code, a.Out)
 		}
 		m.says(t, "neutrino host undo --yes", "")
@@ -136,6 +158,9 @@ func (m *machine) killedAnywhere(t *testing.T, prepare string) {
 		}
 	}
 }
+
+// killed is the exit code that Go has for a process that a signal ended.
+const killed = -1
 
 // forGuests checks that the VFs are there for VFIO: each with its group and its device.
 func (m *machine) forGuests(t *testing.T) {
@@ -188,6 +213,7 @@ grep . /sys/kernel/mm/transparent_hugepage/* /sys/class/net/` + pf + `/queues/*/
 	m.sh(t, "ip link set "+pf+" down && ip link set "+pf+" up")
 	m.keeps(t, "after its link went and came")
 	t.Log(m.sh(t, "neutrino tune status; neutrino numa"))
+	m.says(t, "neutrino host check --strict --pf "+pf, "neutrino-tune.service tells it")
 	m.says(t, "neutrino tune undo --yes", "put back")
 	if after := m.sh(t, state); after != before {
 		t.Errorf("tune undo: the host is\n%s\nand was\n%s", after, before)
@@ -226,12 +252,14 @@ echo "$said"; journalctl -b --no-pager -u neutrino-tune.service | tail -n 20; ex
 func TestHostWithAMDIOMMU(t *testing.T) {
 	wanted(t)
 	m := fresh(t, true)
-	m.sh(t, allowIOMMU)
+	m.unfit(t, map[string]string{"iommu-enabled": "take amd_iommu=off off", "vf-count": "neutrino host prepare --pf " + pf})
+	m.sh(t, "systemctl disable --now irqbalance; "+allowIOMMU)
 	before := m.walk(t, "/")
 	prepare := fmt.Sprintf("neutrino host prepare --pf %s --vfs 3 --mode both --yes", pf)
 	m.cut(t, prepare, "^done", 1)
 	m.healthy(t)
 	m.says(t, "cat /proc/cmdline; ls /sys/class/iommu", "iommu=pt", "ivhd0")
+	m.says(t, "neutrino host check --strict --pf "+pf, "a group for each VF")
 	m.says(t, "lsmod", "macvtap", "vfio_pci")
 	if n := m.sh(t, "ls -d /sys/bus/pci/devices/"+slot+"/virtfn*/net/* | wc -l"); n != "3" {
 		t.Errorf("%s VFs with a netdev, want 3", n)
