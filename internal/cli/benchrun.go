@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"neutrino/internal/bench"
 	"neutrino/internal/bench/wire"
 )
 
@@ -21,7 +22,7 @@ import (
 type benchRunFlags struct {
 	campaign    wire.Campaign
 	tests, cpus string
-	numa        string
+	numa, save  string
 }
 
 func benchRun(o *output) *cobra.Command {
@@ -33,7 +34,7 @@ func benchRun(o *output) *cobra.Command {
 			"whether or not answers come. Those count from when each message was to be sent, so that a peer which stalls\n" +
 			"is not measured by the messages it let wait alone. stream, udpstream and pps are throughput.\n\n" +
 			"All tests take turns, --runs times. What is shown is the median over the runs, and the lowest and highest.",
-		Example: "  neutrino bench run 10.0.0.2\n  neutrino bench run 10.0.0.2 --tests udp,tcp --size 64,1400 --numa auto\n" +
+		Example: "  neutrino bench run 10.0.0.2\n  neutrino bench run 10.0.0.2 --tests udp,tcp --size 64,1400 --numa auto --save wire.json\n" +
 			"  neutrino bench run 10.0.0.2 --tests udp --rate 10000 --time 60s --runs 3\n  neutrino bench run 10.0.0.2 --tests stream --flows 4 --both",
 		Args: args(1, 1, "the peer"),
 		RunE: func(cmd *cobra.Command, a []string) error { return b.run(cmd, o, a[0]) },
@@ -52,6 +53,7 @@ func benchRun(o *output) *cobra.Command {
 	f.StringVar(&b.numa, "numa", "", "auto: both ends measure on CPUs of their NIC's NUMA node")
 	f.BoolVar(&c.Reverse, "reverse", false, "throughput: the server sends")
 	f.BoolVar(&c.BothWays, "both", false, "throughput: one direction after the other")
+	f.StringVar(&b.save, "save", "", "write the result to a file, for bench compare, check and report")
 	return cmd
 }
 
@@ -103,14 +105,32 @@ func (b *benchRunFlags) run(cmd *cobra.Command, o *output, peer string) error {
 	if err = b.pin(with); err != nil {
 		return err
 	}
-	all, err := b.campaign.Measure(cmd.Context(), with, b.progress(cmd))
+	result, err := b.measure(cmd, with)
 	if err != nil {
 		return benchError(err)
 	}
-	if o.format.String() != "table" {
-		return o.plain(cmd.OutOrStdout(), summaries(all), nil)
+	if b.save != "" {
+		if err = result.Write(b.save); err != nil {
+			return err
+		}
 	}
-	return printSamples(cmd, all)
+	if o.format.String() != "table" {
+		return o.plain(cmd.OutOrStdout(), result, nil)
+	}
+	return printResult(cmd.OutOrStdout(), result)
+}
+
+// measure carries the campaign out and records between what.
+func (b *benchRunFlags) measure(cmd *cobra.Command, with *wire.Client) (*bench.Result, error) {
+	link, err := wire.Link(with.Local())
+	if err != nil {
+		return nil, err
+	}
+	r := bench.New()
+	r.Started, r.Command, r.Local, r.Remote = time.Now(), os.Args, environment(link), with.Remote
+	r.Interleaved = true
+	r.Series, err = b.campaign.Measure(cmd.Context(), with, b.progress(cmd))
+	return r, err
 }
 
 // pin chooses the CPUs of the NIC's node.
@@ -168,60 +188,4 @@ func benchError(err error) error {
 		return coded{errRefused, err.Error()}
 	}
 	return err
-}
-
-// summary is what the runs of one test showed.
-type summary struct {
-	Test    wire.Test `json:"test"`
-	Size    int       `json:"size"`
-	Flows   int       `json:"flows"`
-	Reverse bool      `json:"reverse,omitempty"`
-	Runs    []figures `json:"runs"`
-}
-
-// figures are those of one run: microseconds, or bits and messages per second.
-type figures struct {
-	P50      float64 `json:"p50_us,omitempty"`
-	P90      float64 `json:"p90_us,omitempty"`
-	P99      float64 `json:"p99_us,omitempty"`
-	P999     float64 `json:"p99_9_us,omitempty"`
-	Max      float64 `json:"max_us,omitempty"`
-	Bits     float64 `json:"bits_per_second"`
-	Messages float64 `json:"messages_per_second"`
-	Lost     int64   `json:"lost"`
-}
-
-func summaries(all []wire.Measured) []summary {
-	out := make([]summary, 0, len(all))
-	for _, m := range all {
-		s := summary{Test: m.Spec.Test, Size: m.Spec.Size, Flows: m.Spec.Flows, Reverse: m.Spec.Reverse}
-		for _, r := range m.Runs {
-			f := figures{Bits: r.Bits(), Messages: r.Rate(), Lost: r.Lost}
-			if h := r.Latency; h != nil {
-				us := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
-				f.P50, f.P90, f.P99, f.P999, f.Max = us(50), us(90), us(99), us(99.9), us(100)
-			}
-			s.Runs = append(s.Runs, f)
-		}
-		out = append(out, s)
-	}
-	return out
-}
-
-func printSamples(cmd *cobra.Command, all []wire.Measured) error {
-	us := func(ns int64) string { return fmt.Sprintf("%.2f", float64(ns)/1000) }
-	var rows [][]string
-	for _, m := range all {
-		for _, s := range m.Runs {
-			row := []string{string(m.Spec.Test), fmt.Sprint(m.Spec.Size)}
-			if h := s.Latency; h != nil {
-				row = append(row, us(h.ValueAtQuantile(50)), us(h.ValueAtQuantile(90)), us(h.ValueAtQuantile(99)), us(h.ValueAtQuantile(99.9)), us(h.Max()))
-			} else {
-				row = append(row, fmt.Sprintf("%.2f Gbit/s", s.Bits()/1e9), fmt.Sprintf("%.0f/s", s.Rate()), fmt.Sprint(s.Lost), "", "")
-			}
-			row = append(row, fmt.Sprintf("%.2f %.2f", s.Noise.Before.Busy, s.Noise.Others))
-			rows = append(rows, row)
-		}
-	}
-	return grid(cmd.OutOrStdout(), []string{"TEST", "SIZE", "P50", "P90", "P99", "P99.9", "MAX", "NOISE"}, rows)
 }

@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"neutrino/internal/bench"
 	"neutrino/internal/bench/wire"
 	"neutrino/internal/machine"
+	"neutrino/internal/tune"
 )
 
 func benchServe() *cobra.Command {
@@ -29,7 +31,7 @@ func benchServe() *cobra.Command {
 		Example: "  neutrino bench serve\n  neutrino bench serve --listen 10.0.0.2:9698 --allow 10.0.0.0/24 --cpu 4-7",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s := &wire.Server{Limits: limits, Sessions: sessions}
+			s := &wire.Server{Limits: limits, Sessions: sessions, Environment: environment}
 			var err error
 			if s.CPUs, err = ownCPUs(cpus); err != nil {
 				return err
@@ -99,4 +101,17 @@ func ownCPUs(list string) (machine.CPUList, error) {
 		return nil, usagef("--cpu %s: the CPUs of this host are %s", list, online)
 	}
 	return cpus, nil
+}
+
+// environment is this machine as results record it.
+func environment(link string) bench.Environment {
+	e := bench.Look("", link)
+	e.Neutrino = Version
+	if h, err := tune.New(""); err == nil {
+		if s, err := h.Status(); err == nil {
+			e.Profile = string(s.Profile)
+		}
+		h.Close()
+	}
+	return e
 }

@@ -76,7 +76,7 @@ func New(d Daemons) *cobra.Command {
 		controllerCommand(d.Controller), agent,
 		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o),
 		routerCommand(c, o), floatingCommand(c, o), quotaCommand(c, o),
-		vifCommand(o), vfCommand(o), hostCommand(o), tuneCommand(o), numaCommand(o), benchCommand(o),
+		vifCommand(o), vfCommand(o), hostCommand(o), tuneCommand(o), guestCommand(o), numaCommand(o), benchCommand(o),
 		traceCommand(c, o), fabricCommand(c, o),
 		configCommand(o), versionCommand(o), manCommand(),
 	)

@@ -125,10 +125,11 @@ func (h *Host) setting(t Target) (ethtool.Setting, error) {
 //
 // Errors: ErrGone, ErrNotSettable, and what writing says.
 func (h *Host) Write(_ context.Context, t Target, v string) error {
-	if _, err := h.Read(t); err != nil {
+	now, err := h.Read(t)
+	if err != nil || now == v {
 		return err
 	}
-	err := h.write(t, v)
+	err = h.write(t, v)
 	switch {
 	case err == nil:
 	case errors.Is(err, ethtool.ErrUnsupported), errors.Is(err, ethtool.ErrNotTaken), errors.Is(err, os.ErrPermission),
@@ -141,8 +142,7 @@ func (h *Host) Write(_ context.Context, t Target, v string) error {
 	default:
 		return fmt.Errorf("set %s to %s: %w", t, v, err)
 	}
-	now, err := h.Read(t)
-	if err == nil && now != v {
+	if now, err = h.Read(t); err == nil && now != v {
 		err = fmt.Errorf("set %s to %s: it is %s: %w", t, v, now, ErrNotSettable)
 	}
 	return err

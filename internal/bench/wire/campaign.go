@@ -3,6 +3,8 @@ package wire
 import (
 	"context"
 	"time"
+
+	"neutrino/internal/bench"
 )
 
 // Campaign is what a person asks for: tests with all they are done with, several times.
@@ -36,9 +38,8 @@ func (c Campaign) Specs() []Spec {
 				out = append(out, s)
 				continue
 			}
-			if s.Reverse = c.Reverse && !c.BothWays; true {
-				out = append(out, s)
-			}
+			s.Reverse = c.Reverse && !c.BothWays
+			out = append(out, s)
 			if c.BothWays {
 				s.Reverse = true
 				out = append(out, s)
@@ -48,28 +49,27 @@ func (c Campaign) Specs() []Spec {
 	return out
 }
 
-// Measured are the runs of one measurement.
-type Measured struct {
-	Spec Spec
-	Runs []*Sample
+// Measurement is what a spec measures, as results say it.
+func (s Spec) Measurement() bench.Measurement {
+	return bench.Measurement{Test: string(s.Test), Size: s.Size, Flows: s.Flows, Rate: s.Rate, Reverse: s.Reverse}
 }
 
 // Measure runs all measurements round by round: what changes on the machines meanwhile
 // meets each of them. It tells before each measurement which one of how many it is.
-func (c Campaign) Measure(ctx context.Context, with *Client, tell func(n, of int, s Spec)) ([]Measured, error) {
+func (c Campaign) Measure(ctx context.Context, with *Client, tell func(n, of int, s Spec)) ([]bench.Series, error) {
 	specs := c.Specs()
-	out := make([]Measured, len(specs))
+	out := make([]bench.Series, len(specs))
 	for i, s := range specs {
-		out[i].Spec = s
+		out[i].Measurement = s.Measurement()
 	}
 	for round := range c.Runs {
 		for i, s := range specs {
 			tell(round*len(specs)+i+1, c.Runs*len(specs), s)
-			sample, err := with.Measure(ctx, s)
+			run, err := with.Measure(ctx, s)
 			if err != nil {
 				return nil, err
 			}
-			out[i].Runs = append(out[i].Runs, sample)
+			out[i].Runs = append(out[i].Runs, *run)
 		}
 	}
 	return out, nil

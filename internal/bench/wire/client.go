@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"neutrino/internal/bench"
 	"neutrino/internal/machine"
 )
 
@@ -35,6 +36,8 @@ type Client struct {
 	local  netip.Addr
 	conn   net.Conn
 	Limits Limits // what the server allows
+	// What the server says of its machine, and nil without one.
+	Remote *bench.Environment
 }
 
 // Dial finds the server at peer. Without one, DialNobody measures what needs none.
@@ -62,7 +65,7 @@ func (c *Client) Dial(ctx context.Context, peer netip.AddrPort) error {
 		return fmt.Errorf("bench server %s: %w", peer, err)
 	}
 	_ = c.conn.SetDeadline(time.Time{})
-	c.Limits = m.Welcome.Limits
+	c.Limits, c.Remote = m.Welcome.Limits, &m.Welcome.Environment
 	return nil
 }
 
@@ -113,18 +116,18 @@ func (c *Client) hear() (*message, error) {
 }
 
 // Measure carries out one measurement. After an error the session is of no more use.
-func (c *Client) Measure(ctx context.Context, spec Spec) (*Sample, error) {
+func (c *Client) Measure(ctx context.Context, spec Spec) (*bench.Run, error) {
 	if err := spec.Check(c.Limits); err != nil {
 		return nil, err
 	}
 	if spec.Test != ICMP && c.conn == nil {
 		return nil, fmt.Errorf("%s %w without a server", spec.Test, ErrSpec)
 	}
-	before, err := listenAround(ctx)
+	before, err := quietness(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sample := &Sample{Spec: spec, Start: time.Now(), LocalCPUs: c.CPUs}
+	sample := &bench.Run{Start: time.Now(), LocalCPUs: c.CPUs}
 	if spec.Test == ICMP {
 		err = c.echoes(ctx, spec, sample)
 	} else {
@@ -138,26 +141,12 @@ func (c *Client) Measure(ctx context.Context, spec Spec) (*Sample, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", spec.Test, err)
 	}
-	sample.Noise = noiseOf(before, sample.Local)
+	sample.Noise = during(before, sample.LocalUsage)
 	return sample, nil
 }
 
-// listenAround says how quiet this machine is.
-func listenAround(ctx context.Context) (Quiet, error) {
-	m := startMeter()
-	t := time.NewTimer(listen)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return Quiet{}, ctx.Err()
-	case <-t.C:
-	}
-	u := m.stop()
-	return Quiet{Busy: share(u.Busy, u.Wall, u.Processors), Steal: share(u.Steal, u.Wall, u.Processors)}, nil
-}
-
 // echoes measures ICMP, where the peer's kernel is the other end.
-func (c *Client) echoes(ctx context.Context, spec Spec, sample *Sample) error {
+func (c *Client) echoes(ctx context.Context, spec Spec, sample *bench.Run) error {
 	r := newRun(spec)
 	err := c.within(func() error {
 		for range spec.Flows {
@@ -177,7 +166,7 @@ func (c *Client) echoes(ctx context.Context, spec Spec, sample *Sample) error {
 }
 
 // converse measures with the server.
-func (c *Client) converse(ctx context.Context, spec Spec, sample *Sample) error {
+func (c *Client) converse(ctx context.Context, spec Spec, sample *bench.Run) error {
 	expect := func(what string) (*message, error) {
 		_ = c.conn.SetDeadline(time.Now().Add(3 * patience))
 		m, err := c.hear()
@@ -222,7 +211,7 @@ func (c *Client) converse(ctx context.Context, spec Spec, sample *Sample) error 
 	if err != nil {
 		return errors.Join(err, remote.err)
 	}
-	return remote.fill(sample)
+	return remote.fill(spec, sample)
 }
 
 // attach opens the flows.
@@ -271,23 +260,19 @@ func (r *remote) await(c *Client) {
 	}
 }
 
-// fill puts the server's part into a sample.
-func (r *remote) fill(s *Sample) error {
+// fill puts the server's part into a run.
+func (r *remote) fill(spec Spec, run *bench.Run) error {
 	if r.err != nil {
 		return r.err
 	}
-	s.Remote, s.RemoteCPUs = r.got.Usage, r.got.CPUs
-	if !s.Spec.Test.Latency() && !s.Spec.Reverse {
-		s.count(r.got.Tally)
+	run.RemoteUsage, run.RemoteCPUs = &r.got.Usage, r.got.CPUs
+	if !spec.Test.Latency() && !spec.Reverse {
+		r.got.Tally.into(run)
 	}
-	if s.Messages == 0 && s.Bytes == 0 {
-		return fmt.Errorf("nothing arrived within %s: %w", s.Spec.Warmup+s.Spec.Duration, ErrSilent)
+	if run.Messages == 0 && run.Bytes == 0 {
+		return fmt.Errorf("nothing arrived within %s: %w", spec.Warmup+spec.Duration, ErrSilent)
 	}
 	return nil
-}
-
-func (s *Sample) count(t tally) {
-	s.Messages, s.Bytes, s.Lost, s.Disorder, s.Window = t.Messages, t.Bytes, t.Lost, t.Disorder, t.Window
 }
 
 // run is the client's end of one measurement.

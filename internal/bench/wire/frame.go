@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"neutrino/internal/bench"
 )
 
 // Version of the control protocol. Both ends must speak the same one: a measurement by two
@@ -37,7 +39,8 @@ type message struct {
 }
 
 type welcome struct {
-	Limits Limits `json:"limits"`
+	Limits      Limits            `json:"limits"`
+	Environment bench.Environment `json:"environment"`
 }
 
 type refused struct {
@@ -56,10 +59,10 @@ type ready struct {
 }
 
 type done struct {
-	Tally tally  `json:"tally"`
-	Usage Usage  `json:"usage"`
-	CPUs  []int  `json:"cpus,omitempty"`
-	Err   string `json:"error,omitempty"`
+	Tally tally       `json:"tally"`
+	Usage bench.Usage `json:"usage"`
+	CPUs  []int       `json:"cpus,omitempty"`
+	Err   string      `json:"error,omitempty"`
 }
 
 // parts counts what is set.

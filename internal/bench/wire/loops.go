@@ -66,10 +66,10 @@ func receiver(l *line, spec Spec) (tally, error) {
 }
 
 // segments lets the kernel cut long messages into datagrams, for throughput, where it can;
-// packets per second are each a message of their own.
+// packets per second are each a message of their own, and those of a rate are not to come in bursts.
 func (l *line) segments(spec Spec) int {
 	n := min(maxDatagram/spec.Size, crowd)
-	if spec.Test != UDPStream || n < 2 {
+	if spec.Test != UDPStream || spec.Rate > 0 || n < 2 {
 		return 1
 	}
 	if err := unix.SetsockoptInt(l.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, spec.Size); err != nil {

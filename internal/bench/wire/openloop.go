@@ -76,7 +76,7 @@ func (o *opener) sendDue(now int64) (bool, error) {
 		}
 		now = clock()
 		if o.sent >= o.counted {
-			note(o.late, now-o.due(o.sent))
+			note(o.late.Histogram, now-o.due(o.sent))
 		}
 		o.sent++
 		any = true
@@ -142,7 +142,7 @@ func (o *opener) receive() (bool, error) {
 		}
 		o.answered++
 		if index >= o.counted {
-			note(o.latency, clock()-o.due(index))
+			note(o.latency.Histogram, clock()-o.due(index))
 			o.tally.Messages++
 			o.tally.Bytes += int64(len(o.out))
 		}

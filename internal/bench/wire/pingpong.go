@@ -6,8 +6,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sys/unix"
+
+	"neutrino/internal/bench"
 )
 
 // given marks the index of a message that stands for one that was given up.
@@ -17,8 +18,8 @@ const given = 1 << 63
 type trips struct {
 	line      *line
 	spec      Spec
-	latency   *hdrhistogram.Histogram
-	late      *hdrhistogram.Histogram // with a rate
+	latency   *bench.Histogram
+	late      *bench.Histogram // with a rate
 	out, in   []byte
 	spare     []byte // the watcher's own message
 	tally     tally
@@ -27,9 +28,9 @@ type trips struct {
 }
 
 func newTrips(l *line, s Spec, e *echo) *trips {
-	t := &trips{line: l, spec: s, echo: e, latency: newHistogram()}
+	t := &trips{line: l, spec: s, echo: e, latency: bench.NewHistogram()}
 	if s.Rate > 0 {
-		t.late = newHistogram()
+		t.late = bench.NewHistogram()
 	}
 	t.out, t.in = make([]byte, s.Size), make([]byte, s.Size)
 	if l.index >= 0 { // datagrams: what is longer than asked for is seen to be
@@ -65,7 +66,7 @@ func (t *trips) closedStream() error {
 			return errEnded
 		}
 		if at >= warm {
-			note(t.latency, now-at)
+			note(t.latency.Histogram, now-at)
 			t.tally.Messages++
 			t.tally.Bytes += int64(len(t.out))
 		}
@@ -107,7 +108,7 @@ func (t *trips) closedDatagrams() error {
 		switch {
 		case at < warm:
 		case answered:
-			note(t.latency, now-at)
+			note(t.latency.Histogram, now-at)
 			t.tally.Messages++
 			t.tally.Bytes += int64(len(t.out))
 		default:

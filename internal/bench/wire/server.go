@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"neutrino/internal/bench"
 	"neutrino/internal/machine"
 )
 
@@ -24,7 +25,9 @@ type Server struct {
 	Sessions int
 	// Processors of the loops; empty = any, or those of the NIC's node where the client asks for it.
 	CPUs machine.CPUList
-	Log  *slog.Logger
+	// What is said of this machine, given the interface through which the client comes; nil = nothing.
+	Environment func(link string) bench.Environment
+	Log         *slog.Logger
 	// Within runs what makes sockets, for a server in another network namespace; nil = here.
 	Within func(func() error) error
 
@@ -196,7 +199,7 @@ func (s *Server) control(ctx context.Context, c *net.TCPConn, from netip.Addr, l
 
 // answer carries out what the client asks for; it ends with an error, io.EOF when the client has all it wants.
 func (s *Server) answer(ctx context.Context, c *net.TCPConn, from netip.Addr, n *int) error {
-	if err := s.say(c, &message{Welcome: &welcome{Limits: s.Limits}}); err != nil {
+	if err := s.say(c, &message{Welcome: &welcome{Limits: s.Limits, Environment: s.environment(c)}}); err != nil {
 		return err
 	}
 	for {
@@ -213,6 +216,19 @@ func (s *Server) answer(ctx context.Context, c *net.TCPConn, from netip.Addr, n 
 		}
 		*n++
 	}
+}
+
+// environment is this machine, with the interface that a client comes through.
+func (s *Server) environment(c *net.TCPConn) (e bench.Environment) {
+	if s.Environment == nil {
+		return e
+	}
+	_ = s.within(func() error {
+		link, err := Link(c.LocalAddr().(*net.TCPAddr).AddrPort().Addr())
+		e = s.Environment(link)
+		return err
+	})
+	return e
 }
 
 // say sends a message, within patience.

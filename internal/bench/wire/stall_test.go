@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"neutrino/internal/bench"
 )
 
 // between is a relay of TCP connections that holds back what flows back to the client: hold is asked for
@@ -106,7 +108,7 @@ func TestKnownDelays(t *testing.T) {
 // meanwhile, a closed one has a single slow message.
 func TestStallIsSeenByAll(t *testing.T) {
 	server := serve(t, &Server{})
-	measure := func(rate float64) *Sample {
+	measure := func(rate float64) *bench.Run {
 		var once sync.Once
 		start := time.Time{}
 		at := between(t, server, func(int) (d time.Duration) {
@@ -137,7 +139,7 @@ func TestStallIsSeenByAll(t *testing.T) {
 		}
 		return got
 	}
-	slow := func(s *Sample) float64 { // share of messages that took 100 ms or more
+	slow := func(s *bench.Run) float64 { // share of messages that took 100 ms or more
 		n := int64(0)
 		for _, b := range s.Latency.Distribution() {
 			if b.From >= 100e6 {

@@ -1,43 +1,15 @@
 package wire
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"neutrino/internal/bench"
 	"neutrino/internal/machine"
 )
-
-// Usage is what a measurement cost one end.
-type Usage struct {
-	Wall time.Duration `json:"wall_ns"`
-	// Processor time of the measuring process.
-	Process time.Duration `json:"process_ns"`
-	// Of the machine, over all its processors: time that they were not idle (stolen time
-	// left out), and time that a hypervisor gave to others.
-	Busy  time.Duration `json:"busy_ns"`
-	Steal time.Duration `json:"steal_ns"`
-	// Processors of the machine.
-	Processors int `json:"processors"`
-	// How often a thread of the process had to make way for another one.
-	Preempted int64 `json:"preempted"`
-}
-
-// Noise is what else went on at an end, as shares of all its processors.
-type Noise struct {
-	Before Quiet `json:"before"` // before the measurement, for a moment
-	// During it: what was busy with other things than this process, which includes the
-	// kernel's work for the packets, and what was stolen.
-	Others float64 `json:"others"`
-	Steal  float64 `json:"steal"`
-}
-
-// Quiet is how quiet a machine was while nothing was measured.
-type Quiet struct {
-	Busy  float64 `json:"busy"`
-	Steal float64 `json:"steal"`
-}
 
 // meter reads what a measurement costs.
 type meter struct {
@@ -53,10 +25,10 @@ func startMeter() meter {
 	return m
 }
 
-func (m meter) stop() Usage {
+func (m meter) stop() bench.Usage {
 	p, invol := processTime()
 	now := readTicks("/")
-	u := Usage{Wall: time.Since(m.at), Process: p - m.process, Preempted: invol - m.invol, Processors: now.processors}
+	u := bench.Usage{Wall: time.Since(m.at), Process: p - m.process, Preempted: invol - m.invol, Processors: now.processors}
 	u.Busy, u.Steal = now.busy-m.machine.busy, now.steal-m.machine.steal
 	return u
 }
@@ -116,11 +88,25 @@ func share(part, wall time.Duration, processors int) float64 {
 // listen is how long the noise before a measurement is looked at.
 const listen = 300 * time.Millisecond
 
-// noiseOf tells what a usage says of others.
-func noiseOf(before Quiet, u Usage) Noise {
-	return Noise{
-		Before: before,
-		Others: share(u.Busy-u.Process, u.Wall, u.Processors),
-		Steal:  share(u.Steal, u.Wall, u.Processors),
+// quietness is how quiet this machine is while nothing is measured.
+func quietness(ctx context.Context) (bench.Noise, error) {
+	m := startMeter()
+	t := time.NewTimer(listen)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return bench.Noise{}, ctx.Err()
+	case <-t.C:
 	}
+	u := m.stop()
+	return bench.Noise{
+		BusyBefore: share(u.Busy, u.Wall, u.Processors), StealBefore: share(u.Steal, u.Wall, u.Processors), MHzBefore: bench.Clock("/"),
+	}, nil
+}
+
+// during adds what a run says of others.
+func during(n bench.Noise, u bench.Usage) bench.Noise {
+	n.Others, n.Steal = share(u.Busy-u.Process, u.Wall, u.Processors), share(u.Steal, u.Wall, u.Processors)
+	n.MHzAfter = bench.Clock("/")
+	return n
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"neutrino/internal/bench"
 	"neutrino/internal/machine"
 )
 
@@ -16,8 +17,8 @@ const (
 	silence = 5 * time.Second
 )
 
-// measure runs the loops of this end, watches them, and puts what they count into sample.
-func (r *run) measure(ctx context.Context, cpus machine.CPUList, sample *Sample, server *remote) error {
+// measure runs the loops of this end, watches them, and puts what they count into a run.
+func (r *run) measure(ctx context.Context, cpus machine.CPUList, sample *bench.Run, server *remote) error {
 	loud, err := quiet(cpus)
 	if err != nil {
 		return err
@@ -27,7 +28,7 @@ func (r *run) measure(ctx context.Context, cpus machine.CPUList, sample *Sample,
 	over := make(chan outcome, 1)
 	go func() { over <- runLoops(r.lines, cpus, r.loop) }()
 	result, err := r.watch(ctx, over, server)
-	sample.Local = m.stop()
+	sample.LocalUsage = m.stop()
 	if err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (r *run) measure(ctx context.Context, cpus machine.CPUList, sample *Sample,
 		return result.err
 	}
 	if r.spec.Test.Latency() || r.spec.Reverse {
-		sample.count(result.tally)
+		result.tally.into(sample)
 	}
 	for _, l := range r.lines {
 		if t := r.trips[l]; t != nil {
@@ -48,15 +49,15 @@ func (r *run) measure(ctx context.Context, cpus machine.CPUList, sample *Sample,
 	return nil
 }
 
-// into merges a flow's histograms into a sample's.
-func (t *trips) into(s *Sample) {
+// into merges a flow's histograms into a run's.
+func (t *trips) into(s *bench.Run) {
 	if s.Latency == nil {
 		s.Latency, s.Late = t.latency, t.late
 		return
 	}
-	s.Latency.Merge(t.latency)
+	s.Latency.Merge(t.latency.Histogram)
 	if s.Late != nil {
-		s.Late.Merge(t.late)
+		s.Late.Merge(t.late.Histogram)
 	}
 }
 

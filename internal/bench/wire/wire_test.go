@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"neutrino/internal/bench"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,21 +53,24 @@ func dial(t *testing.T, at netip.AddrPort) *Client {
 	return c
 }
 
-// checkSample holds a sample against what must be so whatever the machine does.
-func checkSample(t *testing.T, s *Sample) {
+// checkRun holds a run against what must be so whatever the machine does.
+func checkRun(t *testing.T, s Spec, r *bench.Run) {
 	t.Helper()
-	t.Logf("%+v: %d messages, %d lost, %.2f Gbit/s", s.Spec, s.Messages, s.Lost, s.Bits()/1e9)
-	if s.Messages == 0 || s.Bytes == 0 || s.Window <= 0 || s.Local.Wall <= 0 {
-		t.Errorf("%+v: nothing measured: %+v", s.Spec, s)
+	t.Logf("%s: %d messages, %d lost, %.2f Gbit/s", s.Measurement(), r.Messages, r.Lost, r.Bits()/1e9)
+	if r.Messages == 0 || r.Bytes == 0 || r.Window <= 0 || r.LocalUsage.Wall <= 0 {
+		t.Errorf("%s: nothing measured: %+v", s.Measurement(), r)
 	}
-	if (s.Latency != nil) != s.Spec.Test.Latency() || s.Latency != nil && s.Latency.TotalCount() != s.Messages {
-		t.Errorf("%+v: histogram and messages do not agree", s.Spec)
+	if (r.RemoteUsage == nil) != (s.Test == ICMP) {
+		t.Errorf("%s: the server's usage is %v", s.Measurement(), r.RemoteUsage)
 	}
-	if (s.Late != nil) != (s.Latency != nil && s.Spec.Rate > 0) {
-		t.Errorf("%+v: lateness is an open loop's", s.Spec)
+	if (r.Latency != nil) != s.Test.Latency() || r.Latency != nil && r.Latency.TotalCount() != r.Messages {
+		t.Errorf("%s: histogram and messages do not agree", s.Measurement())
 	}
-	if s.Spec.Test.datagrams() && s.Bytes != s.Messages*int64(s.Spec.Size) {
-		t.Errorf("%+v: %d bytes in %d messages", s.Spec, s.Bytes, s.Messages)
+	if (r.Late != nil) != (r.Latency != nil && s.Rate > 0) {
+		t.Errorf("%s: lateness is an open loop's", s.Measurement())
+	}
+	if s.Test.datagrams() && r.Bytes != r.Messages*int64(s.Size) {
+		t.Errorf("%s: %d bytes in %d messages", s.Measurement(), r.Bytes, r.Messages)
 	}
 }
 
@@ -87,7 +92,7 @@ func TestEachTestMeasures(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%+v: %v", s, err)
 			}
-			checkSample(t, got)
+			checkRun(t, s, got)
 		}
 	}
 }
