@@ -2,14 +2,12 @@ package host
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +23,7 @@ const (
 // machine is a host that runs.
 type machine struct {
 	share   string
-	console console
+	console rig.Console
 	heard   chan answer // what its hand says
 	hand    net.Conn
 	boot    string // the id of this boot
@@ -59,23 +57,9 @@ type strike struct {
 	Cut  bool   `json:"cut"`
 }
 
-// console keeps what a machine writes on its serial line.
-type console struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (c *console) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.buf.Write(p)
-}
-
-// last is the end of it.
-func (c *console) last(lines int) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := strings.Split(c.buf.String(), "\n")
+// last is the end of what the machine has written.
+func (m *machine) last(lines int) string {
+	all := strings.Split(m.console.String(), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
@@ -83,7 +67,8 @@ func (c *console) last(lines int) string {
 func boot(t *testing.T, h rig.Host) *machine {
 	t.Helper()
 	m := &machine{share: t.TempDir(), heard: make(chan answer, 4), down: make(chan struct{})}
-	h.Share, h.Port, h.Output, h.StillFor = m.share, filepath.Join(m.share, "hand"), &m.console, 5*time.Minute
+	build(t, filepath.Join(m.share, "hand"), "neutrino/test/host/hand")
+	h.Share, h.Port, h.Output, h.StillFor = m.share, filepath.Join(m.share, "port"), &m.console, 5*time.Minute
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", h.Port)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +85,7 @@ func boot(t *testing.T, h rig.Host) *machine {
 	}()
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the end of the console:\n%s", m.console.last(40))
+			t.Logf("the end of the console:\n%s", m.last(40))
 		}
 		stop()
 		<-m.down
@@ -188,7 +173,7 @@ func (m *machine) ask(t *testing.T, o order) answer {
 	m.send(t, o)
 	a := m.next(t, runLimit+time.Minute)
 	if a.Boot != "" {
-		t.Fatalf("the machine booted while it did %q; the end of its console:\n%s", o.Script, m.console.last(30))
+		t.Fatalf("the machine booted while it did %q; the end of its console:\n%s", o.Script, m.last(30))
 	}
 	if a.ID != m.orders {
 		t.Fatalf("an answer to order %d, want %d", a.ID, m.orders)

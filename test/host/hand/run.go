@@ -13,7 +13,8 @@ import (
 )
 
 // strike ends a run in the middle: when a line of its output matches for the Nth time,
-// all its processes are killed, or the machine is reset as if its power had gone.
+// its process is killed, and no other that it started, or the machine is reset as if its
+// power had gone.
 type strike struct {
 	Line string `json:"line"`
 	Nth  int    `json:"nth"`
@@ -30,15 +31,14 @@ func run(o order) (code int, out string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bash, "-c", o.Script) //nolint:gosec // that is its purpose
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.Cancel = kill
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // what it left behind may hold its output
 	w := &watcher{}
 	if o.Strike != nil {
 		if w.line, err = regexp.Compile(o.Strike.Line); err != nil {
 			return 255, err.Error()
 		}
-		w.left, w.strike = o.Strike.Nth, kill
+		w.left, w.strike = o.Strike.Nth, func() error { return cmd.Process.Kill() }
 		if o.Strike.Cut {
 			w.strike = func() error { return os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0o200) }
 		}
