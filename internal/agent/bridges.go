@@ -170,6 +170,18 @@ func (w *bridgeWorker) filter(ctx context.Context, want map[string]*model.Attach
 	return bad
 }
 
+// adminDown is the reason of a port that somebody has set down.
+const adminDown = "the port's administrative state is down"
+
+// downLevel is how loud a port or router that is down is told of: what is waited for comes by
+// itself, or somebody else's doing, and is nothing to act on.
+func downLevel(reason string) slog.Level {
+	if reason == adminDown || strings.HasPrefix(reason, "waiting for ") {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
+}
+
 // bridgeReport is what the controller is told of one port.
 func bridgeReport(att *model.Attachment, p BridgePort, all, filter error) model.PortReport {
 	r := model.PortReport{PortID: att.PortID, Revision: att.Revision, PF: att.Bridge, VF: -1}
@@ -181,11 +193,11 @@ func bridgeReport(att *model.Attachment, p BridgePort, all, filter error) model.
 	case p.Interface == "":
 		r.Reason = fmt.Sprintf("waiting for its interface: nothing with iface-id %s is plugged into %s yet", att.PortID, att.Bridge)
 	case p.OFPort <= 0:
-		r.Reason = fmt.Sprintf("Open vSwitch has not taken interface %s yet", p.Interface)
+		r.Reason = fmt.Sprintf("waiting for Open vSwitch to take interface %s", p.Interface)
 	case filter != nil:
 		r.Reason = filter.Error()
 	case att.LinkState == model.LinkDisable:
-		r.Reason = "the port's administrative state is down"
+		r.Reason = adminDown
 	default:
 		r.Up = true
 	}
@@ -213,7 +225,7 @@ func (w *bridgeWorker) publish(want map[string]*model.Attachment, reports map[st
 			if r.Up {
 				w.log.Info("port is up", "port", id, "bridge", r.PF, "interface", ports[id].Interface)
 			} else {
-				w.log.Warn("port is down", "port", id, "bridge", r.PF, "reason", r.Reason)
+				w.log.Log(context.Background(), downLevel(r.Reason), "port is down", "port", id, "bridge", r.PF, "reason", r.Reason)
 			}
 		}
 	}

@@ -173,7 +173,7 @@ func (l *loop) publish(p *pass, observed bool) {
 			if r.Up {
 				l.log.Info("port is up", "port", id, "pf", r.PF, "vf", r.VF, "pci_slot", r.PCISlot)
 			} else {
-				l.log.Warn("port is down", "port", id, "reason", r.Reason)
+				l.log.Log(context.Background(), downLevel(r.Reason), "port is down", "port", id, "reason", r.Reason)
 			}
 		}
 	}

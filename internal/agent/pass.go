@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -232,7 +233,11 @@ func (p *pass) fail(s Step, err error) {
 	h.until = time.Now().Add(backoff(h.tries, firstRetry, lastRetry))
 	p.retry(h.until)
 	p.metrics.failures.Inc()
-	p.log.Warn("step failed", "step", s.Describe, "error", err, "tries", h.tries)
+	level := slog.LevelWarn
+	if h.tries == 1 && errors.Is(err, eswitch.ErrUnsupported) {
+		level = slog.LevelInfo // what a driver lacks is learned by trying, and the next step asks for what it has
+	}
+	p.log.Log(context.Background(), level, "step failed", "step", s.Describe, "error", err, "tries", h.tries)
 }
 
 // run carries steps out, each for itself.

@@ -124,7 +124,7 @@ func (w *routerWorker) publish(view Desired, said []model.RouterReport, err erro
 			case r.Up:
 				w.log.Warn("router is up, but not all that belongs to it", "router", id, "reason", r.Reason)
 			default:
-				w.log.Warn("router is down", "router", id, "reason", r.Reason)
+				w.log.Log(context.Background(), downLevel(r.Reason), "router is down", "router", id, "reason", r.Reason)
 			}
 		}
 	}

@@ -22,6 +22,7 @@ const (
 	exitUnavailable = 5
 	exitFabric      = 6
 	exitWarned      = 7
+	exitUnclear     = 8
 )
 
 // These give an error its exit code.
@@ -62,6 +63,8 @@ func exitCode(err error) int {
 		return exitFabric
 	case errors.Is(err, errWarned):
 		return exitWarned
+	case errors.Is(err, errUnclear):
+		return exitUnclear
 	case errors.Is(err, errUnavailable):
 		return exitUnavailable
 	case errors.As(err, &answer):

@@ -47,10 +47,10 @@ func hostCheckCommand(o *output) *cobra.Command {
 				return hostError(err)
 			}
 			r := hostcheck.Judge(f)
-			if err = h.print(cmd.OutOrStdout(), o, r); err != nil {
+			if err = printReport(cmd.OutOrStdout(), o, r); err != nil {
 				return err
 			}
-			return fitness(r, h.strict)
+			return fitness("host", r, h.strict)
 		},
 	}
 	f := cmd.Flags()
@@ -66,8 +66,8 @@ func hostCheckCommand(o *output) *cobra.Command {
 	return cmd
 }
 
-// print shows the report: a table, then what is to be done, the worst first.
-func (h *hostCheck) print(w io.Writer, o *output, r hostcheck.Report) error {
+// printReport shows a report: a table, then what is to be done, the worst first.
+func printReport(w io.Writer, o *output, r hostcheck.Report) error {
 	var cells [][]string
 	var ids []string
 	var bad []hostcheck.Finding
@@ -104,12 +104,12 @@ func (h *hostCheck) print(w io.Writer, o *output, r hostcheck.Report) error {
 }
 
 // fitness is the report as an exit code.
-func fitness(r hostcheck.Report, strict bool) error {
+func fitness(of string, r hostcheck.Report, strict bool) error {
 	switch {
 	case r.Worst == hostcheck.Fail, strict && r.Worst != hostcheck.OK:
-		return fmt.Errorf("this host is not fit: %s", r.Summary())
+		return fmt.Errorf("this %s is not fit: %s", of, r.Summary())
 	case r.Worst == hostcheck.Warn:
-		return coded{errWarned, "this host has flaws: " + r.Summary()}
+		return coded{errWarned, "this " + of + " has flaws: " + r.Summary()}
 	}
 	return nil
 }

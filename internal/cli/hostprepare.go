@@ -139,11 +139,16 @@ type plannedFile struct {
 	After  string `json:"after"`
 }
 
-func planOf(p *hostprep.Preparation, w hostprep.Prep) planned {
-	out := planned{Preparation: p, VFs: w.VFs, Mode: w.Mode, Files: []plannedFile{}, Steps: []string{}}
-	for _, d := range p.Files {
-		out.Files = append(out.Files, plannedFile{"/" + d.Path, d.Why, d.Want.Target, string(d.Before), string(d.Want.Data)})
+func plannedFiles(diffs []ledger.Diff) []plannedFile {
+	out := []plannedFile{}
+	for _, d := range diffs {
+		out = append(out, plannedFile{"/" + d.Path, d.Why, d.Want.Target, string(d.Before), string(d.Want.Data)})
 	}
+	return out
+}
+
+func planOf(p *hostprep.Preparation, w hostprep.Prep) planned {
+	out := planned{Preparation: p, VFs: w.VFs, Mode: w.Mode, Files: plannedFiles(p.Files), Steps: []string{}}
 	if p.VFs != nil {
 		for _, s := range p.VFs.Steps {
 			out.Steps = append(out.Steps, s.Describe)

@@ -76,7 +76,8 @@ func New(d Daemons) *cobra.Command {
 		controllerCommand(d.Controller), agent,
 		networkCommand(c, o), subnetCommand(c, o), portCommand(c, o), securityCommand(c, o),
 		routerCommand(c, o), floatingCommand(c, o), quotaCommand(c, o),
-		vifCommand(o), vfCommand(o), hostCommand(o), tuneCommand(o), numaCommand(o), traceCommand(c, o), fabricCommand(c, o),
+		vifCommand(o), vfCommand(o), hostCommand(o), tuneCommand(o), guestCommand(o), numaCommand(o), benchCommand(o),
+		traceCommand(c, o), fabricCommand(c, o),
 		configCommand(o), versionCommand(o), manCommand(),
 	)
 	if d.Lab != nil {
@@ -87,7 +88,8 @@ func New(d Daemons) *cobra.Command {
 
 const exitHelp = `Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found,
 4 refused (conflict, quota, permission, a value the API does not accept), 5 unavailable,
-6 the physical network drops what it should carry (fabric verify), 7 it works, with warnings (host check).`
+6 the physical network drops what it should carry (fabric verify), 7 it works, with warnings (host check),
+8 it cannot be told (bench check).`
 
 // noArgs refuses arguments, naming the nearest subcommand.
 func noArgs(cmd *cobra.Command, args []string) error {

@@ -71,7 +71,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NEUTRINO_ENDPOINT", server.URL)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "pcitree": pcitree, "hold": hold, "wholetree": wholetree},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "pcitree": pcitree, "hold": hold, "wholetree": wholetree, "benchresult": benchresult,
+		},
 	})
 }
 

@@ -53,10 +53,13 @@ func tuneError(err error) error {
 	return err
 }
 
+// geteuid says who runs this; tests are somebody else.
+var geteuid = os.Geteuid
+
 // with opens the machine, and closes it after f. What changes something needs root
 // there, unless it is a tree of files.
 func (t *tuning) with(cmd *cobra.Command, changes bool, f func(*tune.Host) error) error {
-	if changes && t.root == "" && os.Geteuid() != 0 {
+	if changes && t.root == "" && geteuid() != 0 {
 		return coded{errRefused, cmd.CommandPath() + " changes this machine: it has to be run by root (sudo)"}
 	}
 	h, err := tune.New(t.root)

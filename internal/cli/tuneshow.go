@@ -178,7 +178,7 @@ func (t *tuning) status() *cobra.Command {
 					{"profile", orDash(string(s.Profile))},
 					{"NICs", orAll(s.NICs)},
 					{"since", s.Since.Format(time.RFC3339)},
-					{"kept over reboots", text(s.Persist)},
+					{"to be kept", text(s.Persist)},
 					{"keeper", keeperText(keeping)},
 					{"values", fmt.Sprintf("%d as set, %d drifted, %d gone", count["kept"], count["drifted"], count["gone"])},
 				}

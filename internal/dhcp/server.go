@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,8 +27,9 @@ type Server struct {
 	m     *metrics
 	down  func() // told when the link went down or away
 
-	once sync.Once
-	done chan struct{} // closed when the loops have ended, or one has failed
+	once    sync.Once
+	closing atomic.Bool
+	done    chan struct{} // closed when the loops have ended, or one has failed
 
 	mu  sync.Mutex
 	err error // why a loop ended
@@ -116,6 +116,7 @@ func (s *Server) Err() error {
 func (s *Server) Close() error {
 	var errs []error
 	s.once.Do(func() {
+		s.closing.Store(true)
 		for _, e := range s.ends {
 			errs = append(errs, e.close())
 		}
@@ -201,7 +202,7 @@ func (s *Server) loop(e *end) {
 		case err == nil:
 			downs = 0
 			e.serve(buf[:n])
-		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed):
+		case s.closing.Load(): // a read that is cut off by Close says so in several ways
 			return
 		case errors.Is(err, unix.ENETDOWN) && downs < 100:
 			// Said once when the link goes down; the socket works again when it is up.

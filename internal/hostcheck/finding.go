@@ -43,7 +43,8 @@ type Report struct {
 	Findings []Finding      `json:"findings"`
 }
 
-func report(all []Finding) Report {
+// NewReport counts findings.
+func NewReport(all []Finding) Report {
 	r := Report{Worst: OK, Count: map[Status]int{}, Findings: all}
 	for _, s := range order {
 		r.Count[s] = 0

@@ -66,7 +66,7 @@ func Judge(f Facts) Report {
 			}
 		}
 	}
-	return report(all)
+	return NewReport(all)
 }
 
 // nics names what there is instead.

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -264,5 +267,71 @@ func TestRouterMovesToAnotherHost(t *testing.T) {
 	passes("when the first node is back")
 	if now := node(); now == first {
 		t.Errorf("the router went back to %s", first)
+	}
+}
+
+// complaints are what a lab's processes have warned of.
+func complaints(t *testing.T, n lab.Names) (out []string) {
+	t.Helper()
+	logs, err := filepath.Glob(n.File("log", "*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("no logs: %v", err)
+	}
+	for _, file := range logs {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+				out = append(out, filepath.Base(file)+": "+line)
+			}
+		}
+	}
+	return out
+}
+
+// TestNormalLifeWarnsOfNothing: whatever a warning is about, an operator has to act on it.
+// Networks, routers, floating IPs and instances come and go, and there is nothing to do.
+func TestNormalLifeWarnsOfNothing(t *testing.T) {
+	if _, err := exec.LookPath("ping"); err != nil {
+		t.Skip("ping is not installed (apt install iputils-ping)")
+	}
+	n := newNames(t)
+	ctx := t.Context()
+	s, err := lab.Up(ctx, lab.Options{Names: n, Routers: true, NetworkNodes: 2, Progress: progress(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newSite(t, n, s)
+	fip := x.float(x.red)
+	reaches(t, n, x.out.Name, fip["floating_ip_address"].(string))
+	for _, in := range []*lab.Instance{x.red, x.blue, x.out} {
+		if err := lab.Kill(ctx, n, in.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove := func(kind string, id any) { call(ctx, t, http.MethodDelete, x.v2+kind+"/"+id.(string), nil) }
+	remove("floatingips", fip["id"])
+	router := x.v2 + "routers/" + x.router["id"].(string)
+	call(ctx, t, http.MethodPut, router, object{"router": object{"external_gateway_info": nil}})
+	for _, sub := range callList(ctx, t, x.v2+"subnets", "subnets") {
+		if sub["network_id"] != x.external["id"] {
+			call(ctx, t, http.MethodPut, router+"/remove_router_interface", object{"subnet_id": sub["id"]})
+		}
+	}
+	remove("routers", x.router["id"])
+	for _, net := range callList(ctx, t, x.v2+"networks", "networks") {
+		remove("networks", net["id"])
+	}
+	eventually(t, "namespaces of routers and networks are gone", 40*time.Second, func() bool {
+		dhcp, err := netspace.List("qdhcp-" + x.external["id"].(string)[:8])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(routerSpaces(t, x.router))+len(dhcp) == 0
+	})
+	for _, line := range complaints(t, n) {
+		t.Error(strings.TrimSpace(line))
 	}
 }

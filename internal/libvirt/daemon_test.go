@@ -162,12 +162,16 @@ func (d *daemon) log() string {
 
 func client(t testing.TB, d *daemon) *libvirt.Client {
 	t.Helper()
-	c, err := libvirt.Dial(within(t, 60*time.Second), d.uri())
+	c, err := libvirt.Dial(within(t, patient), d.uri())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, d.log())
 	}
 	return c
 }
+
+// patient is how long is waited for what has to come: nothing is judged by how long it takes
+// on a busy machine.
+const patient = 3 * time.Minute
 
 func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -308,7 +312,7 @@ func (n *nsinit) start() error {
 	}
 	n.daemon, n.gone = p.Pid, make(chan struct{})
 	go n.reaper(p.Pid, n.gone)
-	for range 600 {
+	for end := time.Now().Add(patient); time.Now().Before(end); {
 		if _, err = os.Stat(sock); err == nil {
 			return nil
 		}

@@ -198,8 +198,11 @@ func (m *Map) judge(g Guest) Guest {
 }
 
 func nodeText(ids []int) string {
-	if len(ids) == 0 {
+	switch len(ids) {
+	case 0:
 		return "none"
+	case 1:
+		return fmt.Sprintf("node %d", ids[0])
 	}
 	return "nodes " + strings.ReplaceAll(strings.Trim(fmt.Sprint(ids), "[]"), " ", ", ")
 }

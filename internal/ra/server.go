@@ -8,8 +8,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -39,6 +39,7 @@ type Server struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	once    sync.Once
+	closing atomic.Bool
 	err     error
 	done    chan struct{} // closed when it hears nothing more
 
@@ -126,6 +127,7 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 // again interrupts nothing.
 func (s *Server) Close() error {
 	s.once.Do(func() {
+		s.closing.Store(true)
 		s.cancel()
 		s.err = s.conn.Close()
 	})
@@ -158,7 +160,7 @@ func (s *Server) listen() {
 				default:
 				}
 			}
-		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed):
+		case s.closing.Load(): // a read that is cut off by Close says so in several ways
 			return
 		case errors.Is(err, unix.ENETDOWN) && downs < 100:
 			downs++ // said once a time that the link goes down; the socket works again when it is up
@@ -202,7 +204,7 @@ func (s *Server) tell(ctx context.Context, c Config) {
 
 // try sends one; a link that is down gets the next.
 func (s *Server) try(c Config, mac net.HardwareAddr, to netip.Addr) {
-	if err := s.send(c, mac, to); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, unix.ENETDOWN) {
+	if err := s.send(c, mac, to); err != nil && !s.closing.Load() && !errors.Is(err, unix.ENETDOWN) {
 		s.log.Warn("router advertisement not sent", "to", to, "err", err)
 	}
 }

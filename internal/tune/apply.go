@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
+	"neutrino/internal/ethtool"
 	"neutrino/internal/machine"
 )
 
@@ -58,7 +60,7 @@ func (h *Host) Draft(w Want) (Draft, error) {
 		r.Values = old.Values
 		maps.Copy(r.Pins, old.Pins)
 		if w.Profile == "" { // it goes on with what was asked for before
-			r.Profile, r.EvenManagement = old.Profile, old.EvenManagement || w.EvenManagement
+			r.Profile, r.EvenManagement, r.Persist = old.Profile, old.EvenManagement || w.EvenManagement, old.Persist || w.Persist
 			if r.NICs = union(old.NICs, w.NICs); r.Profile != "" && len(old.NICs) == 0 {
 				r.NICs = nil
 			}
@@ -154,6 +156,20 @@ func (d Draft) Apply(ctx context.Context, progress func(Done)) ([]Done, error) {
 		return nil, err
 	}
 	defer release()
+	// Somebody may have tuned while the plan was read: what is set goes by what is so now.
+	now, err := d.host.current()
+	if err != nil {
+		return nil, err
+	}
+	d.record.Values = nil
+	if now != nil {
+		d.record.Values = now.Values
+	}
+	fresh, err := d.host.draft(d.record)
+	if err != nil {
+		return nil, err
+	}
+	d.Findings = fresh.Findings
 	return d.apply(ctx, progress)
 }
 
@@ -172,10 +188,11 @@ func (d Draft) apply(ctx context.Context, progress func(Done)) ([]Done, error) {
 		if err := d.host.store().save(d.record); err != nil {
 			return out, err
 		}
-		for _, f := range todo {
+		for i, f := range todo {
 			if err := ctx.Err(); err != nil {
 				return out, fmt.Errorf("stopped before %s was set: neutrino tune undo takes back what was done: %w", f.What, err)
 			}
+			d.host.together(todo[i:])
 			x := Done{f, d.host.Write(ctx, f.Target, f.Want)}
 			if x.Err != nil && !errors.Is(x.Err, ErrGone) && !errors.Is(x.Err, ErrNotSettable) {
 				return out, x.Err
@@ -196,6 +213,26 @@ func (d Draft) apply(ctx context.Context, progress func(Done)) ([]Done, error) {
 		d.Findings = next.Findings
 	}
 	return out, d.host.store().save(d.record)
+}
+
+// together sets what stops a device in one request where the next findings have
+// several such settings of one group: it stops once. Each is written by itself
+// afterwards, which is nothing where it is so already; so an error here is told there.
+func (h *Host) together(next []Finding) {
+	if h.Ethtool == nil || !next[0].Cuts {
+		return
+	}
+	want := map[ethtool.Key]uint32{}
+	for _, f := range next {
+		n, err := strconv.ParseUint(f.Want, 10, 32)
+		if err != nil || f.Target.Kind != KindEthtool || f.Target.Device != next[0].Target.Device || f.Target.Key.Group() != next[0].Target.Key.Group() {
+			continue
+		}
+		want[f.Target.Key] = uint32(n)
+	}
+	if len(want) > 1 && h.same(next[0].Target) == nil {
+		_ = h.Ethtool.Set(next[0].Target.Device, want)
+	}
 }
 
 // settle notes what became of a value: one that is as it was before needs no undoing; one

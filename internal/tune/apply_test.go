@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -348,6 +349,7 @@ func TestABadRecordStopsEverything(t *testing.T) {
 
 func TestOnlyOneAtATime(t *testing.T) {
 	h := small(t)
+	h.patience = time.Millisecond
 	release, err := h.store().lock()
 	must(t, err)
 	d, err := h.Draft(Want{Profile: Latency})
@@ -392,5 +394,20 @@ func TestChosenCPUs(t *testing.T) {
 	apply(t, h, Want{Profile: Balanced}) // goes by what was chosen
 	if have, _ := h.text(irqFile(35)); have != "0" {
 		t.Errorf("IRQ 35 on %s", have)
+	}
+}
+
+// What another has tuned while a plan was looked at is not forgotten.
+func TestAnOldPlanKeepsNewOriginals(t *testing.T) {
+	h := small(t)
+	before := state(t, h)
+	d, err := h.Draft(Want{Profile: Balanced})
+	must(t, err)
+	apply(t, h, Want{Profile: Latency})
+	_, err = d.Apply(t.Context(), nil)
+	must(t, err)
+	undo(t, h)
+	if diff := cmp.Diff(settled(before), settled(state(t, h))); diff != "" {
+		t.Error(diff)
 	}
 }

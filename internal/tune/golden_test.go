@@ -68,31 +68,17 @@ func whole(t testing.TB, tree *machinetest.Tree) *Host {
 func virtioGuest(t testing.TB) *Host {
 	t.Helper()
 	s := machinetest.VMIGB()
-	s.Name, s.Cards = "virtio-guest", nil
+	s.Name, s.Cards, s.Port.Name = "virtio-guest", nil, "eth0"
 	tree := machinetest.New(t, s)
-	port := "sys/bus/pci/devices/" + s.Port.Slot
-	tree.Remove(port + "/net")
-	tree.Remove("sys/class/net/" + s.Port.Name)
-	real := "sys/devices/pci0000:00/" + s.Port.Slot
-	must(t, os.MkdirAll(filepath.Dir(tree.Path(real)), 0o755))
-	must(t, os.Rename(tree.Path(port), tree.Path(real)))
-	must(t, os.Symlink(tree.Path(real), tree.Path(port)))
-	dev := real + "/virtio0/net/eth0"
-	files(t, tree.Root, map[string]string{
-		dev + "/ifindex": "2", dev + "/flags": "0x1003", dev + "/carrier_changes": "1", dev + "/address": "52:54:00:00:00:02",
-		dev + "/queues/rx-0/rps_cpus": "0", dev + "/queues/tx-0/xps_cpus": "0", "sys/bus/virtio/drivers/virtio_net/bind": "",
-	})
-	must(t, os.Symlink(tree.Path("sys/bus/virtio/drivers/virtio_net"), tree.Path(real, "virtio0/driver")))
-	must(t, os.Symlink(tree.Path(real, "virtio0"), tree.Path(dev, "device")))
-	must(t, os.Symlink(tree.Path(dev), tree.Path("sys/class/net/eth0")))
+	at := "sys/bus/pci/devices/" + s.Port.Slot
+	tree.Remove(at + "/msi_irqs")
 	text := "           CPU0       CPU1\n"
 	for i, name := range []string{"config", "input.0", "output.0"} {
 		irq := 60 + i
 		text += fmt.Sprintf(" %d:          0          1 PCI-MSIX-%s   %d-edge      virtio0-%s\n", irq, s.Port.Slot, i, name)
-		files(t, tree.Root, map[string]string{irqFile(irq): "0-1", fmt.Sprintf("%s/msi_irqs/%d", real, irq): "msix"})
+		files(t, tree.Root, map[string]string{irqFile(irq): "0-1", fmt.Sprintf("%s/msi_irqs/%d", at, irq): "msix"})
 	}
 	tree.Write("proc/interrupts", text)
-	tree.Replace("proc/net/route", s.Port.Name, "eth0")
 	must(t, tree.Err())
 	return whole(t, tree)
 }

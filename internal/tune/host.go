@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"neutrino/internal/ethtool"
 	"neutrino/internal/machine"
@@ -27,6 +28,8 @@ type Host struct {
 	Ethtool Ethtool
 	// EvenManagement lets the link of the NIC be cut over which the host is reached.
 	EvenManagement bool
+
+	patience time.Duration // how long another that tunes is waited for; 0 = 3 s
 
 	lenient bool // NICs that are named and not there are left out
 }

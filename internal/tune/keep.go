@@ -24,6 +24,9 @@ const (
 	defaultQuiet = 300 * time.Millisecond
 	defaultGap   = time.Second
 
+	// impatience is how long links may be busy before it looks all the same.
+	impatience = 5 * time.Second
+
 	// A value that somebody else sets again and again is left to them for a while.
 	contestLimit = 10
 	contestTime  = 10 * time.Minute
@@ -111,16 +114,20 @@ func (k *Keeper) defaults() {
 func (k *Keeper) loop(ctx context.Context, events <-chan struct{}) error {
 	due := time.NewTimer(0)
 	defer due.Stop()
-	last := time.Time{}
+	var last, first time.Time // the last look; the first event since
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-events:
-			due.Reset(max(k.Quiet, k.Gap-time.Since(last)))
+			if first.IsZero() {
+				first = time.Now()
+			}
+			quiet := min(k.Quiet, impatience-time.Since(first)) // links that are never quiet do not put it off for ever
+			due.Reset(max(quiet, k.Gap-time.Since(last), 0))
 		case <-due.C:
 			err := k.look(ctx)
-			last = time.Now()
+			last, first = time.Now(), time.Time{}
 			switch {
 			case errors.Is(err, errNothing), errors.Is(err, ErrContainer), errors.Is(err, ErrBadRecord):
 				return err

@@ -151,13 +151,16 @@ func (r *Record) check() error {
 
 // store is the record's place. The lock is elsewhere, so that nothing is left of the
 // record when it goes.
-type store struct{ dir, run string }
+type store struct {
+	dir, run string
+	wait     time.Duration // for the lock; 0 = 3 s
+}
 
 func (h *Host) store() store {
 	if h.Dir != "" {
-		return store{h.Dir, h.Dir}
+		return store{h.Dir, h.Dir, h.patience}
 	}
-	return store{h.path(DefaultDir), h.path(runDir)}
+	return store{h.path(DefaultDir), h.path(runDir), h.patience}
 }
 
 const runDir = "run/neutrino"
@@ -228,6 +231,13 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+func (s store) patience() time.Duration {
+	if s.wait > 0 {
+		return s.wait
+	}
+	return 3 * time.Second
+}
+
 // lock keeps others from tuning until release; who dies releases it.
 func (s store) lock() (release func(), err error) {
 	if err = os.MkdirAll(s.run, 0o755); err != nil {
@@ -237,7 +247,14 @@ func (s store) lock() (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the record of what was tuned: %w", err)
 	}
-	if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	// The keeper holds it for moments only.
+	for end := time.Now().Add(s.patience()); ; time.Sleep(10 * time.Millisecond) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: try again when it has finished", ErrBusy)
