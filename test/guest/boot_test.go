@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -83,6 +84,7 @@ func boot(t *testing.T, share string, guests ...string) []event {
 type outcome struct {
 	offers, acks int
 	after        time.Duration // to the lease
+	online       time.Duration // to network-online.target; 0 = never
 	waited       time.Duration // in all
 	answers, ran bool          // it answers a ping; it ran to the end
 	all          []string
@@ -102,6 +104,8 @@ func fared(all []event, name string) outcome {
 			o.acks, o.after = o.acks+1, time.Duration(e.seconds)*time.Second
 		case e.what == "answers":
 			o.answers = true
+		case e.what == "online":
+			o.online = time.Duration(e.seconds) * time.Second
 		case e.what == "ran":
 			o.ran, o.waited = true, time.Duration(e.seconds)*time.Second
 		}
@@ -115,18 +119,41 @@ func TestPreparedGuestHasItsAddressOnTheFirstBoot(t *testing.T) {
 	bin, tree, share := neutrino(t), debian(t), t.TempDir()
 	disk(t, tree, share, "unprepared")
 	run(t, bin, "guest", "fix", "--root", tree, "--initramfs", "--yes")
-	disk(t, tree, share, "prepared")
+	disk(t, tree, share, "ifupdown")
+	run(t, bin, "guest", "undo", "--root", tree)
+	toNetworkd(t, tree)
+	run(t, bin, "guest", "fix", "--root", tree, "--initramfs", "--yes")
+	disk(t, tree, share, "networkd")
 
-	all := boot(t, share, "prepared", "unprepared")
-	with, without := fared(all, "prepared"), fared(all, "unprepared")
-	if with.offers != 1 || with.acks != 1 || !with.answers {
-		t.Errorf("prepared: %d offers, %d acknowledged, answers %v: %q; %s", with.offers, with.acks, with.answers, with.all, console(t, share, "prepared"))
+	all := boot(t, share, "networkd", "ifupdown", "unprepared")
+	for _, name := range []string{"ifupdown", "networkd"} {
+		o := fared(all, name)
+		// What is configured on hotplug has not to be there when the network counts as online. What is waited
+		// for must not be waited for until a time limit, which is 30 s.
+		if o.offers != 1 || o.acks != 1 || !o.answers || o.online == 0 || o.online > o.after+25*time.Second {
+			t.Errorf("%s, prepared: %+v; %s", name, o, console(t, share, name))
+		}
+		t.Logf("%s, prepared: its address %s after QEMU's start, at offer %d; the network is online after at most %s", name, o.after, o.offers, o.online)
 	}
 	// One that has not booted has no address either.
+	without := fared(all, "unprepared")
 	if up := console(t, share, "unprepared"); without.acks != 0 || !without.ran || !strings.Contains(up, "guest login:") {
-		t.Errorf("unprepared: it was to boot, and to get no address: %q; %s", without.all, up)
+		t.Errorf("unprepared: it was to boot, and to get no address: %+v; %s", without, up)
 	}
-	t.Logf("prepared: its address %s after QEMU's start, at offer %d; unprepared: up, and none within %s", with.after, with.offers, without.waited)
+	t.Logf("ifupdown, unprepared: up, and no address within %s", without.waited)
+}
+
+// toNetworkd has systemd-networkd configure a tree's network, which was ifupdown's, and something wait for it.
+func toNetworkd(t *testing.T, tree string) {
+	t.Helper()
+	err := os.Remove(filepath.Join(tree, "etc/network/interfaces"))
+	for unit, target := range map[string]string{"systemd-networkd.service": "multi-user", "systemd-networkd-wait-online.service": "network-online"} {
+		dir := filepath.Join(tree, "etc/systemd/system", target+".target.wants")
+		err = errors.Join(err, os.MkdirAll(dir, 0o755), os.Symlink("/lib/systemd/system/"+unit, filepath.Join(dir, unit)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // console is the end of what a guest said.

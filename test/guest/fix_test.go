@@ -48,7 +48,8 @@ func TestFixOfADebianTreeAndUndo(t *testing.T) {
 		"etc/modules-load.d/neutrino-guest.conf":   drivers,
 		"etc/initramfs-tools/hooks/neutrino":       drivers,
 		"etc/udev/rules.d/70-neutrino-guest.rules": {`SUBSYSTEM=="pci"`, "mlx4_en"},
-		"etc/network/interfaces.d/neutrino":        {"/en*=", "/eth*=", "inet dhcp"},
+		"etc/network/interfaces.d/neutrino":        {"allow-hotplug /en* /eth*", "iface neutrino inet dhcp"},
+		"etc/network/interfaces":                   {"auto eth0", "source /etc/network/interfaces.d/neutrino"},
 	} {
 		text, err := os.ReadFile(filepath.Join(tree, name))
 		if err != nil {

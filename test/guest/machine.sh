@@ -48,7 +48,7 @@ for name in $GUESTS; do
 		-serial file:/vm/$name.console -device vfio-pci,host=$passed \
 		-drive file=/vm/$name.img,format=raw,if=virtio,cache=unsafe \
 		-kernel /vm/$name.kernel -initrd /vm/$name.initrd \
-		-append "root=/dev/vda ro console=ttyS0 quiet panic=-1 mitigations=off nokaslr" &
+		-append "root=/dev/vda ro console=ttyS0 quiet panic=-1 mitigations=off nokaslr systemd.show_status=1 systemd.wants=network-online.target" &
 	qemu=$!
 	while left=$((limit + begun - SECONDS)); [ $left -gt 0 ] && read -r -t $left -u 3 line; do
 		say "$line"
@@ -57,6 +57,9 @@ for name in $GUESTS; do
 			# The next one is waited for at least that long: see the test.
 			limit=$((75 + 2 * (SECONDS - begun)))
 			/bin/busybox ping -c 1 -w 60 $ADDRESS > /dev/null && say answers || say silent
+			# Whoever waits for the network, waits for this.
+			grep -q 'Network is Online' < <(exec timeout 120 tail -s 0.2 -n +1 -F /vm/$name.console 2> /dev/null) && say online
+			kill $!
 			break
 			;;
 		esac
