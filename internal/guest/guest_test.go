@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"neutrino/internal/hostcheck"
+	"neutrino/internal/ledger/ledgertest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -69,51 +70,15 @@ func plant(t testing.TB, files map[string]string) string {
 	return root
 }
 
-// listing is a tree in words, as Undo promises it.
 func listing(t testing.TB, root string) map[string]string {
 	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		say := info.Mode().String()
-		switch {
-		case d.Type()&fs.ModeSymlink != 0:
-			to, _ := os.Readlink(p)
-			say += " -> " + to
-		case d.Type().IsRegular():
-			data, rerr := os.ReadFile(p)
-			if rerr != nil {
-				return rerr
-			}
-			say += fmt.Sprint(" ", info.ModTime().UnixNano(), " ", len(data), " ", string(data[:min(len(data), 200)]))
-		}
-		name, _ := filepath.Rel(root, p)
-		out[name] = say
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return ledgertest.Snapshot(t, root, nil)
 }
 
 func same(t testing.TB, before, after map[string]string) {
 	t.Helper()
-	for _, k := range slices.Sorted(maps.Keys(before)) {
-		if before[k] != after[k] {
-			t.Errorf("%s is %q, was %q", k, after[k], before[k])
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(after)) {
-		if _, there := before[k]; !there {
-			t.Errorf("%s is there: %q", k, after[k])
-		}
+	if s := ledgertest.Diff(before, after); s != "" {
+		t.Error(s)
 	}
 }
 

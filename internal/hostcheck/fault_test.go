@@ -298,6 +298,34 @@ func TestUntaggedIsNoVLAN(t *testing.T) {
 	wantFindings(t, Judge(f), nil)
 }
 
+// VFs that only guests have are nobody's network devices.
+func TestNetworkManagerBesideVFsOfGuests(t *testing.T) {
+	tree := fit(t, machinetest.VMIGB())
+	tree.Remove("etc/NetworkManager")
+	tree.Service("NetworkManager.service", true, true)
+	r := hostprep.Record{Slot: igb, Count: 7, Driver: "vfio-pci", Autoprobe: true}
+	tree.Write("etc/neutrino/vfs.d/"+igb+".conf", r.Text())
+	wantFindings(t, Judge(look(t, tree)), []string{"warn networkmanager: nothing keeps it off"}) // they still have netdevs
+	for i := range 7 {
+		if err := tree.Sys.Bind(noTimeout, vf(i), "vfio-pci"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantFindings(t, Judge(look(t, tree)), nil)
+}
+
+func TestOptionOfMLX4ThatWaitsForAReboot(t *testing.T) {
+	spec := machinetest.Intel2SMLX4()
+	spec.Cards[0].VFs, spec.Cards[0].Triplet = 0, [3]int{}
+	tree := fit(t, spec)
+	tree.Write("etc/modprobe.d/mlx4_core.conf", "options mlx4_core num_vfs=8,0,0\n")
+	r := Judge(look(t, tree))
+	wantFindings(t, r, []string{"warn driver: num_vfs=8,0,0 in", "fail vf-count: none of 16"})
+	if i := slices.IndexFunc(r.Findings, func(x Finding) bool { return x.Check == "vf-count" }); !strings.HasPrefix(r.Findings[i].Mend, "reboot: ") {
+		t.Errorf("%+v", r.Findings[i])
+	}
+}
+
 // A second PF that nobody wants VFs of is no fault; named, it is one.
 func TestPFsThatNobodyWantsVFsOf(t *testing.T) {
 	spec := machinetest.VMIGB()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -50,13 +49,8 @@ func TestBrokenTreesAreJudged(t *testing.T) {
 	files := map[string][]string{} // by root
 	for _, spec := range machinetest.All() {
 		tree := fit(t, spec())
-		err := filepath.WalkDir(tree.Root, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				files[tree.Root] = append(files[tree.Root], path)
-			}
-			return err
-		})
-		if err != nil {
+		files[tree.Root] = tree.Files()
+		if err := tree.Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

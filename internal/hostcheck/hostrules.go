@@ -89,6 +89,9 @@ func commandLine(f *Facts) []verdict {
 	if v, _ := k.Arg("iommu.passthrough"); k.Has("iommu", "pt") || v == "1" {
 		return ok("iommu=pt")
 	}
+	if i := &f.Machine.IOMMU; i.ACPI && i.Table == "" && i.Groups == 0 {
+		return ok("nothing switches the IOMMU off") // said already: there is none
+	}
 	for _, n := range f.pfs() {
 		if n.GroupType == "identity" {
 			return ok("the NICs' groups are passed through (%s: identity)", n.Name())

@@ -40,6 +40,9 @@ func networkManager(f *Facts) []verdict {
 	if len(run) == 0 {
 		return ok("neither NetworkManager nor systemd-networkd runs")
 	}
+	if f.noNetdevs() {
+		return ok("%s, and VFs are no network devices here", strings.Join(run, " and "))
+	}
 	if files := f.scripts(wordUnmanaged); len(files) > 0 {
 		return ok("%s, kept off by %s", strings.Join(run, " and "), list(files))
 	}
@@ -51,6 +54,23 @@ func networkManager(f *Facts) []verdict {
 
 // wordAnyLink stands for a .network file that matches devices by a pattern.
 const wordAnyLink = "Name=*"
+
+// noNetdevs reports whether VFs are for guests alone: those that are made at boot, and
+// those that are there, have vfio-pci or no driver.
+func (f *Facts) noNetdevs() bool {
+	vfs := 0
+	for _, pf := range f.pfs() {
+		if r, recorded := f.Records[pf.Slot]; recorded && r.Driver == "" && r.Autoprobe {
+			return false
+		}
+		for _, v := range f.vfs(pf) {
+			if vfs++; len(v.Interfaces) > 0 {
+				return false
+			}
+		}
+	}
+	return vfs > 0
+}
 
 func irqbalance(f *Facts) []verdict {
 	s := f.Services["irqbalance.service"]

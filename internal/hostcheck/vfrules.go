@@ -14,6 +14,7 @@ import (
 func vfCount(f *Facts, pf machine.NIC) []verdict {
 	p := pf.PF
 	r, recorded := f.Records[pf.Slot]
+	option, _ := f.option(mlx4, "num_vfs")
 	switch {
 	case p.TotalVFs == 0:
 		return fail("switch SR-IOV on in the BIOS and in the card's firmware", "it can have none (sriov_totalvfs is 0)")
@@ -21,6 +22,8 @@ func vfCount(f *Facts, pf machine.NIC) []verdict {
 		return fail(fmt.Sprintf("neutrino host vfs set %s %d; or have the card's firmware allow more", pf.Name(), p.TotalVFs), "%s of %d, and %d are written down for boot", count(p.NumVFs), p.TotalVFs, r.Count)
 	case recorded && r.Count != p.NumVFs:
 		return fail("neutrino host vfs apply; and: systemctl status neutrino-vfs", "%s of %d, and %d are written down for boot", count(p.NumVFs), p.TotalVFs, r.Count)
+	case p.NumVFs == 0 && pf.Driver == mlx4 && sum(option.Value) > 0:
+		return fail("reboot: "+option.File+" has num_vfs="+option.Value+" already", "none of %d", p.TotalVFs)
 	case p.NumVFs == 0 && f.wanted(pf):
 		return fail(f.prepare(pf), "none of %d", p.TotalVFs)
 	case p.NumVFs == 0:

@@ -5,78 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"neutrino/internal/ledger/ledgertest"
 )
 
 var ctx = context.Background()
 
 const where = "var/lib/neutrino/prepare"
 
-// snapshot is a tree in words: all that Undo promises.
-func snapshot(t interface{ Fatal(...any) }, root string) map[string]string {
-	out := map[string]string{}
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, _ := filepath.Rel(root, p)
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t) //nolint:errcheck // Linux
-		say := fmt.Sprintf("%v %d:%d", info.Mode(), st.Uid, st.Gid)
-		switch {
-		case d.Type()&fs.ModeSymlink != 0:
-			to, _ := os.Readlink(p)
-			say += " -> " + to
-		case d.Type().IsRegular():
-			data, rerr := os.ReadFile(p)
-			if rerr != nil {
-				return rerr
-			}
-			say += fmt.Sprintf(" %d %q", info.ModTime().UnixNano(), data)
-			if value := make([]byte, 100); true {
-				if n, xerr := unix.Getxattr(p, "trusted.neutrino", value); xerr == nil {
-					say += fmt.Sprintf(" %q", value[:n])
-				}
-			}
-		}
-		out[name] = say
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+func snapshot(t ledgertest.Failer, root string) map[string]string {
+	return ledgertest.Snapshot(t, root, nil)
 }
 
-func differ(a, b map[string]string) string {
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(a)) {
-		if a[k] != b[k] {
-			out = append(out, fmt.Sprintf("%s: %s, was %s", k, b[k], a[k]))
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(b)) {
-		if _, there := a[k]; !there {
-			out = append(out, fmt.Sprintf("%s: %s, was not there", k, b[k]))
-		}
-	}
-	return strings.Join(out, "\n")
-}
-
-func put(t interface{ Fatal(...any) }, root, name, text string, mode fs.FileMode) {
+func put(t ledgertest.Failer, root, name, text string, mode fs.FileMode) {
 	p := filepath.Join(root, name)
 	err := os.MkdirAll(filepath.Dir(p), 0o755)
 	if err == nil {
@@ -134,7 +84,7 @@ func TestApplyAndUndo(t *testing.T) {
 	if err := os.Symlink("in", filepath.Join(root, "etc/link")); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Setxattr(filepath.Join(root, "etc/in"), "trusted.neutrino", []byte("v"), 0); err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOTSUP) {
+	if err := unix.Setxattr(filepath.Join(root, "etc/in"), ledgertest.Attr, []byte("v"), 0); err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOTSUP) {
 		t.Fatal(err)
 	}
 	if err := os.Chown(filepath.Join(root, "etc/in"), 12, 34); err != nil && !errors.Is(err, fs.ErrPermission) {
@@ -152,7 +102,7 @@ func TestApplyAndUndo(t *testing.T) {
 	if err != nil || len(diffs) != 4 || string(diffs[0].Before) != "old\n" || diffs[1].Before != nil {
 		t.Fatalf("plan: %+v, %v", diffs, err)
 	}
-	if s := differ(before, snapshot(t, root)); s != "" {
+	if s := ledgertest.Diff(before, snapshot(t, root)); s != "" {
 		t.Fatalf("a plan changed:\n%s", s)
 	}
 	w := Work{Changes: changes, Makers: []Maker{maker}, Run: p.run, Note: []byte(`{"a":1}`)}
@@ -160,7 +110,7 @@ func TestApplyAndUndo(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := snapshot(t, root)
-	if !strings.Contains(after["etc/in"], "new") || !strings.HasPrefix(after["etc/in"], before["etc/in"][:strings.Index(before["etc/in"], " 1")]) {
+	if !strings.Contains(after["etc/in"], "new") || !strings.HasPrefix(after["etc/in"], before["etc/in"][:strings.Index(before["etc/in"], " at ")]) {
 		t.Errorf("etc/in is %s, was %s", after["etc/in"], before["etc/in"])
 	}
 	if r, lerr := l.Load(); lerr != nil || strings.Join(strings.Fields(string(r.Note)), "") != `{"a":1}` {
@@ -180,7 +130,7 @@ func TestApplyAndUndo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := differ(before, snapshot(t, root)); s != "" {
+	if s := ledgertest.Diff(before, snapshot(t, root)); s != "" {
 		t.Errorf("after undo:\n%s\n%+v", s, out)
 	}
 	if _, err = l.Undo(ctx, Back{}); !errors.Is(err, ErrNothing) {
@@ -209,7 +159,7 @@ func TestUndoLeavesWhatIsNotOurs(t *testing.T) {
 	if _, err = l.Undo(ctx, Back{Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	if s := differ(before, snapshot(t, root)); s != "" {
+	if s := ledgertest.Diff(before, snapshot(t, root)); s != "" {
 		t.Errorf("after a forced undo:\n%s", s)
 	}
 }
@@ -318,7 +268,7 @@ func TestCrashes(t *testing.T) {
 		if _, err := New(root, where).Undo(ctx, Back{}); err != nil && !errors.Is(err, ErrNothing) {
 			t.Fatal(err)
 		}
-		if s := differ(before, snapshot(t, root)); s != "" {
+		if s := ledgertest.Diff(before, snapshot(t, root)); s != "" {
 			t.Fatalf("not as it was:\n%s", s)
 		}
 	})
@@ -389,7 +339,7 @@ func TestBadLedgers(t *testing.T) {
 			if err := l.Apply(ctx, Work{Changes: []Change{file("etc/in", "newer")}}); name != "content" && !errors.Is(err, ErrBad) {
 				t.Errorf("apply: %v", err)
 			}
-			if s := differ(before, snapshot(t, root)); name != "content" && s != "" {
+			if s := ledgertest.Diff(before, snapshot(t, root)); name != "content" && s != "" {
 				t.Errorf("changed:\n%s", s)
 			}
 		})

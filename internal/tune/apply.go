@@ -188,11 +188,15 @@ func (d Draft) apply(ctx context.Context, progress func(Done)) ([]Done, error) {
 		if err := d.host.store().save(d.record); err != nil {
 			return out, err
 		}
+		var goals []goal
+		for _, f := range todo {
+			goals = append(goals, goal{f.Target, f.Want})
+		}
 		for i, f := range todo {
 			if err := ctx.Err(); err != nil {
 				return out, fmt.Errorf("stopped before %s was set: neutrino tune undo takes back what was done: %w", f.What, err)
 			}
-			d.host.together(todo[i:])
+			d.host.together(goals[i:])
 			x := Done{f, d.host.Write(ctx, f.Target, f.Want)}
 			if x.Err != nil && !errors.Is(x.Err, ErrGone) && !errors.Is(x.Err, ErrNotSettable) {
 				return out, x.Err
@@ -215,23 +219,29 @@ func (d Draft) apply(ctx context.Context, progress func(Done)) ([]Done, error) {
 	return out, d.host.store().save(d.record)
 }
 
-// together sets what stops a device in one request where the next findings have
-// several such settings of one group: it stops once. Each is written by itself
-// afterwards, which is nothing where it is so already; so an error here is told there.
-func (h *Host) together(next []Finding) {
-	if h.Ethtool == nil || !next[0].Cuts {
+// goal is one value and what it is to be.
+type goal struct {
+	Target
+	to string
+}
+
+// together sets what stops a device in one request where there is more of one group to be
+// set: it stops once. Each is written by itself afterwards, which is nothing where it is
+// so already; so an error here is told there.
+func (h *Host) together(goals []goal) {
+	first := goals[0].Target
+	if h.Ethtool == nil || first.Kind != KindEthtool || !cuts(first.Key) {
 		return
 	}
 	want := map[ethtool.Key]uint32{}
-	for _, f := range next {
-		n, err := strconv.ParseUint(f.Want, 10, 32)
-		if err != nil || f.Target.Kind != KindEthtool || f.Target.Device != next[0].Target.Device || f.Target.Key.Group() != next[0].Target.Key.Group() {
-			continue
+	for _, g := range goals {
+		n, err := strconv.ParseUint(g.to, 10, 32)
+		if err == nil && g.Kind == KindEthtool && g.Device == first.Device && g.Index == first.Index && g.Key.Group() == first.Key.Group() {
+			want[g.Key] = uint32(n)
 		}
-		want[f.Target.Key] = uint32(n)
 	}
-	if len(want) > 1 && h.same(next[0].Target) == nil {
-		_ = h.Ethtool.Set(next[0].Target.Device, want)
+	if len(want) > 1 && h.same(first) == nil {
+		_ = h.Ethtool.Set(first.Device, want)
 	}
 }
 

@@ -50,9 +50,12 @@ func (h *Host) Undo(ctx context.Context, force bool) ([]Undone, error) {
 	}
 	out := []Undone{}
 	var left []Value
-	for _, v := range slices.Backward(r.Values) {
+	for i, v := range slices.Backward(r.Values) {
 		if err = ctx.Err(); err != nil {
 			return out, fmt.Errorf("stopped before %s was undone: run it again: %w", v.Target, err)
+		}
+		if v.Target.Kind == KindEthtool && cuts(v.Target.Key) {
+			h.backTogether(r.Values[:i+1], force)
 		}
 		u := h.undo(ctx, v, force)
 		out = append(out, u)
@@ -69,6 +72,23 @@ func (h *Host) Undo(ctx context.Context, force bool) ([]Undone, error) {
 		return out, err
 	}
 	return out, fmt.Errorf("%w: %d of %d values are not what they were", ErrNotUndone, len(left), len(out))
+}
+
+// backTogether puts back in one request what stops the device of the last value.
+func (h *Host) backTogether(values []Value, force bool) {
+	last := values[len(values)-1].Target
+	var goals []goal
+	for _, v := range slices.Backward(values) {
+		if v.Target.Device != last.Device || v.Target.Kind != last.Kind || v.Target.Key.Group() != last.Key.Group() {
+			continue
+		}
+		if now, err := h.Read(v.Target); err == nil && (force || v.Open || slices.Contains(v.Wrote, now)) {
+			goals = append(goals, goal{v.Target, v.Before})
+		}
+	}
+	if len(goals) > 0 {
+		h.together(goals)
+	}
 }
 
 func (h *Host) undo(ctx context.Context, v Value, force bool) Undone {

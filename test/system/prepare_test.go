@@ -2,12 +2,11 @@ package system
 
 import (
 	"math/rand/v2"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
+	"neutrino/internal/ledger/ledgertest"
 	"neutrino/internal/machine/machinetest"
 )
 
@@ -17,14 +16,17 @@ func TestPrepareIsKilled(t *testing.T) {
 	bin := binary(t)
 	tree := machinetest.New(t, machinetest.Intel2SMLX4())
 	root := tree.Path()
-	before := sums(t, root)
+	look := func() map[string]string {
+		return ledgertest.Snapshot(t, root, func(name string) bool { return name == "run" }) // the kernel's
+	}
+	before := look()
 	args := []string{"host", "prepare", "--root", root, "--pf", "enp4s0", "--vfs", "4", "--mode", "both", "--yes"}
 	whole := time.Now()
 	if out, err := exec.Command(bin, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	limit := time.Since(whole)
-	if len(sums(t, root)) <= len(before) {
+	if len(look()) <= len(before) {
 		t.Fatal("nothing was written")
 	}
 	undo := func() {
@@ -54,47 +56,12 @@ func TestPrepareIsKilled(t *testing.T) {
 			killed++
 		}
 		undo()
-		after := sums(t, root)
-		for name, sum := range after {
-			if before[name] != sum {
-				t.Fatalf("%s is %s, was %s", name, sum, before[name])
-			}
-		}
-		if len(after) != len(before) {
-			t.Fatalf("%d names, were %d", len(after), len(before))
+		if s := ledgertest.Diff(before, look()); s != "" {
+			t.Fatalf("not as it was:\n%s", s)
 		}
 	}
 	if killed == 0 {
 		t.Error("nothing was ever killed: the test shows nothing")
 	}
 	t.Logf("killed %d times", killed)
-}
-
-// sums is a tree's names, with modes and contents; run is the kernel's.
-func sums(t *testing.T, root string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.Walk(root, func(p string, info os.FileInfo, err error) error {
-		name, _ := filepath.Rel(root, p)
-		if err != nil {
-			return err
-		}
-		if name == "run" {
-			return filepath.SkipDir
-		}
-		say := info.Mode().String()
-		if info.Mode().IsRegular() {
-			data, rerr := os.ReadFile(p)
-			if rerr != nil {
-				return rerr
-			}
-			say += info.ModTime().String() + string(data)
-		}
-		out[name] = say
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }

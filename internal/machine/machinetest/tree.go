@@ -119,6 +119,21 @@ func (t *Tree) Service(name string, enabled, running bool) {
 	t.Write("sys/fs/cgroup/system.slice/"+name+"/cgroup.events", fmt.Sprintf("populated %d\nfrozen 0\n", populated))
 }
 
+// Files lists the machine's regular files, as paths of the real file system.
+func (t *Tree) Files() []string {
+	var out []string
+	err := filepath.WalkDir(t.Root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			out = append(out, path)
+		}
+		return err
+	})
+	if t.err == nil {
+		t.err = err
+	}
+	return out
+}
+
 // Err is the first thing that went wrong.
 func (t *Tree) Err() error { return t.err }
 

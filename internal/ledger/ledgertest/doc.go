@@ -1,0 +1,5 @@
+// Package ledgertest holds trees of files against each other, for tests of what is undone: contents, modes,
+// owners, times, links, an extended attribute.
+//
+// It is for tests only, and changes nothing.
+package ledgertest
