@@ -114,7 +114,7 @@ func fared(all []event, name string) outcome {
 }
 
 // A guest as it was made gets no address on its VF, and one that was prepared has it at the first offer.
-func TestPreparedGuestHasItsAddressOnTheFirstBoot(t *testing.T) {
+func TestGuestHasItsAddressOnTheFirstBoot(t *testing.T) {
 	wanted(t)
 	bin, tree, share := neutrino(t), debian(t), t.TempDir()
 	disk(t, tree, share, "unprepared")

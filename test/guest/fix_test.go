@@ -21,7 +21,7 @@ var drivers = []string{"igbvf", "ixgbevf", "iavf", "mlx4_core", "mlx4_en", "mlx5
 // inDisk lists those of the drivers that are in a tree's initial RAM disk.
 func inDisk(t *testing.T, tree string) []string {
 	t.Helper()
-	list := command(t, "lsinitramfs", one(t, filepath.Join(tree, "boot/initrd.img-*")))
+	list := command(t, "chroot", tree, "lsinitramfs", "/boot/"+filepath.Base(one(t, filepath.Join(tree, "boot/initrd.img-*"))))
 	var out []string
 	for _, d := range drivers {
 		if strings.Contains(list, "/"+d+".ko") {
@@ -31,7 +31,7 @@ func inDisk(t *testing.T, tree string) []string {
 	return out
 }
 
-func TestFixOfADebianTreeAndUndo(t *testing.T) {
+func TestGuestFixOfADebianTreeAndUndo(t *testing.T) {
 	wanted(t)
 	bin, tree := neutrino(t), debian(t)
 	before := walk(t, tree)
@@ -60,7 +60,7 @@ func TestFixOfADebianTreeAndUndo(t *testing.T) {
 				t.Errorf("%s does not say %q:\n%.400s", name, w, text)
 			}
 		}
-		if _, had := before["/"+name]; !had && strings.HasPrefix(name, "etc/") && !strings.Contains(plan, "/"+name) {
+		if _, had := before[name]; !had && strings.HasPrefix(name, "etc/") && !strings.Contains(plan, "/"+name) {
 			t.Errorf("the plan does not say that /%s will be written:\n%s", name, plan)
 		}
 	}
@@ -141,7 +141,7 @@ func appears(t *testing.T, pattern string) bool {
 	}
 }
 
-func TestKilledFixIsUndone(t *testing.T) {
+func TestGuestKilledFixIsUndone(t *testing.T) {
 	wanted(t)
 	bin, tree := neutrino(t), debian(t)
 	before := walk(t, tree)
@@ -163,7 +163,7 @@ func TestKilledFixIsUndone(t *testing.T) {
 }
 
 // back undoes, and compares. A fix that was killed before it wrote its ledger has nothing to undo.
-func back(t *testing.T, bin, tree, when string, before map[string]entry) {
+func back(t *testing.T, bin, tree, when string, before map[string]string) {
 	t.Helper()
 	out, words, err := try(t.Context(), bin, "guest", "undo", "--root", tree)
 	if err != nil {

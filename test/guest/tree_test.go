@@ -7,17 +7,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"neutrino/internal/ledger/ledgertest"
 	"neutrino/test/rig"
 )
 
@@ -45,7 +44,7 @@ func wanted(t *testing.T) {
 	if err := rig.Check(t.Context()); err != nil {
 		cannot(t, err)
 	}
-	for _, p := range []string{"mmdebstrap", "mke2fs", "tar", "lsinitramfs"} {
+	for _, p := range []string{"mmdebstrap", "mke2fs", "tar", "chroot"} {
 		program(t, p)
 	}
 }
@@ -63,7 +62,7 @@ func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		cannot(t, fmt.Errorf("%w: apt-get install mmdebstrap e2fsprogs tar initramfs-tools-core", err))
+		cannot(t, fmt.Errorf("%w: apt-get install mmdebstrap e2fsprogs tar", err))
 	}
 	return path
 }
@@ -115,7 +114,7 @@ func debian(t *testing.T) string {
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "tar", "-C", tree, "--xattrs", "--xattrs-include=*", "--numeric-owner", "--exclude=./dev/*", "-xpf", packed)
+	command(t, "tar", "-C", tree, "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", packed)
 	for name, text := range files {
 		file := filepath.Join(tree, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
@@ -136,70 +135,17 @@ func one(t *testing.T, pattern string) string {
 	return found[0]
 }
 
-// entry is what a file is.
-type entry struct {
-	mode     fs.FileMode
-	uid, gid uint32
-	what     string // a checksum, or where a link points
-	time     time.Time
-}
-
-func (e entry) String() string {
-	return fmt.Sprintf("%s %d:%d %.20s %s", e.mode, e.uid, e.gid, e.what, e.time.Format(time.RFC3339Nano))
-}
-
 // walk lists every file below a root.
-func walk(t *testing.T, root string) map[string]entry {
+func walk(t *testing.T, root string) map[string]string {
 	t.Helper()
-	out := map[string]entry{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		e := entry{mode: info.Mode()}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			e.uid, e.gid = st.Uid, st.Gid
-		}
-		switch {
-		case info.Mode().IsRegular():
-			var data []byte
-			data, err = os.ReadFile(path)
-			sum := sha256.Sum256(data)
-			e.what, e.time = hex.EncodeToString(sum[:]), info.ModTime()
-		case info.Mode()&fs.ModeSymlink != 0:
-			e.what, err = os.Readlink(path)
-		}
-		out[strings.TrimPrefix(path, root)] = e
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return ledgertest.Snapshot(t, root, nil)
 }
 
 // same fails where two walks differ.
-func same(t *testing.T, when string, before, after map[string]entry) {
+func same(t *testing.T, when string, before, after map[string]string) {
 	t.Helper()
-	var words []string
-	for p, b := range before {
-		if a, there := after[p]; !there {
-			words = append(words, p+" is gone")
-		} else if a != b {
-			words = append(words, fmt.Sprintf("%s is %s, was %s", p, a, b))
-		}
-	}
-	for p, a := range after {
-		if _, there := before[p]; !there {
-			words = append(words, fmt.Sprintf("%s is new: %s", p, a))
-		}
-	}
-	if slices.Sort(words); len(words) > 0 {
-		t.Fatalf("%s: %d of %d files are not as they were:\n%s", when, len(words), len(before), strings.Join(words[:min(len(words), 30)], "\n"))
+	if d := ledgertest.Diff(before, after); d != "" {
+		t.Fatalf("%s, files are not as they were:\n%.6000s", when, d)
 	}
 	t.Logf("%s: all %d files are as they were", when, len(after))
 }
