@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"neutrino/test/rig"
 )
 
 // TestRack is one story: the rack is dear to boot. What a step needs of those before it is
@@ -128,7 +130,7 @@ func (s *story) tags(t *testing.T) {
 // capture returns what tcpdump says of the frames on an interface while do runs.
 func (s *story) capture(t *testing.T, where, dev, filter string, do func()) string {
 	t.Helper()
-	var out lockedBuffer
+	var out rig.Console
 	args := append(strings.Fields(where), "tcpdump", "-i", dev, "-nn", "-e", "-l", "--immediate-mode")
 	if filter != "" {
 		args = append(args, filter)
