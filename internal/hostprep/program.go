@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // program runs one that makes files of the system. All that it starts dies with neutrino: what is still being
@@ -31,6 +32,9 @@ func (h Host) program(ctx context.Context, argv []string) error {
 // plain is for programs that talk to daemons, which want to see who they are.
 var plain = syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
+// killDelay is how long what a killed program has started may keep its output open, where it outlives it.
+const killDelay = 5 * time.Second
+
 // lastLines is how much of what a program prints is kept for its error.
 const lastLines = 5
 
@@ -47,6 +51,7 @@ func run(ctx context.Context, argv []string, attr syscall.SysProcAttr) error {
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = killDelay
 	if err = cmd.Run(); err == nil {
 		return nil
 	}

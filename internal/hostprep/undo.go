@@ -92,6 +92,8 @@ func (u *Undoing) planVFs(ctx context.Context, o *Original) error {
 	h := u.host
 	p, err := h.Sys.PF(o.Slot)
 	switch {
+	case errors.Is(err, pci.ErrNotPF) && o.NumVFs == 0: // its firmware has SR-IOV off, as it had
+		return nil
 	case errors.Is(err, pci.ErrNoDevice), errors.Is(err, pci.ErrNotPF):
 		u.Notes = append(u.Notes, fmt.Sprintf("%s (%s) is not there: its VFs are left", o.Name, o.Slot))
 		return nil
