@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X neutrino/internal/cli.Version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: all build lab test test-sriov test-rack bench-sriov lint generate check-generated bench figures fuzz man install clean
+.PHONY: all build lab test test-sriov test-rack test-host test-guest bench-sriov bench-peers lint generate check-generated bench figures fuzz man install clean
 
 all: build
 
@@ -34,9 +34,21 @@ test-sriov:
 test-rack:
 	NEUTRINO_RACK=1 $(GO) test -count=1 -timeout 20m -v -run TestRack ./test/rack
 
+## test-host: a Debian disk in a VM: check, prepare, killed and cut off in the middle, reboot, undo (as test-sriov; mmdebstrap)
+test-host:
+	NEUTRINO_HOST=1 $(GO) test -count=1 -timeout 30m -v -run TestHost ./test/host
+
+## test-guest: a guest from a Debian tree gets its address on its VF at the first offer, once prepared (as test-host)
+test-guest:
+	NEUTRINO_GUEST=1 $(GO) test -count=1 -timeout 30m -v -run 'TestGuest|TestRealDebian' ./internal/guest ./test/guest
+
 ## bench-sriov: the benchmarks of real VFs, in the same VM
 bench-sriov:
 	$(GO) run ./test/rig/sriov -bench
+
+## bench-peers: neutrino bench beside iperf3, sockperf and qperf, on one path, in turn (root, a quiet machine)
+bench-peers: build
+	$(GO) run ./test/bench/peers -neutrino $(BIN)
 
 ## lint: golangci-lint with the rules of .golangci.yml
 lint:

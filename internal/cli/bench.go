@@ -17,7 +17,8 @@ var errUnclear = errors.New("cannot tell")
 
 // benchCommand is `neutrino bench`.
 func benchCommand(o *output) *cobra.Command {
-	cmd := group("bench", "Measure latency and bandwidth between hosts", benchServe(), benchRun(o), benchCompare(o), benchCheck(o))
+	cmd := group("bench", "Measure latency and bandwidth between hosts",
+		benchServe(), benchRun(o), benchCompare(o), benchCheck(o), benchReport())
 	cmd.GroupID = "host"
 	return cmd
 }

@@ -75,6 +75,7 @@ var hostFaults = []fault{
 	{name: "tables cannot be listed", spec: of(machinetest.Intel2SMLX5, func(s *machinetest.Spec) { s.Units = nil }), tree: func(t *machinetest.Tree) { t.Remove("sys/firmware/acpi/tables") }, want: []string{"unknown iommu-firmware: cannot be listed"}},
 	{name: "not on the command line", spec: of(of(machinetest.VMIGB, line("intel_iommu=on ", "")), func(s *machinetest.Spec) { s.Units, s.Cards[0].Group = nil, "none" }), want: []string{"fail iommu-enabled: no intel_iommu=on"}},
 	{name: "switched off", spec: of(of(machinetest.VMIGB, line("intel_iommu=on", "intel_iommu=off")), func(s *machinetest.Spec) { s.Units, s.Cards[0].Group = nil, "none" }), want: []string{"fail iommu-enabled: started with intel_iommu=off", "fail kernel-cmdline: intel_iommu=off"}},
+	{name: "another vendor's is switched off", spec: of(machinetest.EPYCMLX5, line("quiet", "intel_iommu=off"))},
 	{name: "not passed through", spec: of(machinetest.VMIGB, line(" iommu=pt", "")), tree: func(t *machinetest.Tree) { t.Write(dir+igb+"/iommu_group/type", "DMA-FQ\n") }, want: []string{"warn kernel-cmdline: no iommu=pt"}},
 	{name: "vfio-pci is not loaded", spec: of(machinetest.VMIGB, drop("vfio_pci", "vfio_pci_core")), want: []string{"warn vfio: not loaded"}},
 	{name: "no IOMMU mode", spec: machinetest.VMIGB, tree: func(t *machinetest.Tree) {

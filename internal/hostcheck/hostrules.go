@@ -50,12 +50,20 @@ func iommuFirmware(f *Facts) []verdict {
 
 // commandOff is a word that switches the IOMMU off.
 func commandOff(f *Facts) string {
-	for _, w := range [][2]string{{"intel_iommu", "off"}, {"amd_iommu", "off"}, {"iommu", "off"}} {
-		if f.Machine.Kernel.Has(w[0], w[1]) {
-			return w[0] + "=" + w[1]
+	// By the table, not by the CPU: virtual machines have any pair.
+	others := map[string]string{"DMAR": "amd_iommu", "IVRS": "intel_iommu"}[f.Machine.IOMMU.Table]
+	for _, key := range []string{"intel_iommu", "amd_iommu", "iommu"} {
+		if key != others && f.Machine.Kernel.Has(key, "off") {
+			return key + "=off"
 		}
 	}
 	return ""
+}
+
+// offMend takes a word off the kernel's command line that somebody has put there:
+// preparing the host does not, and says in which file it is.
+func (f *Facts) offMend(off string) string {
+	return f.prepareHost() + " --dry-run says which file has " + off + ": take it out there, then prepare and reboot"
 }
 
 func iommuEnabled(f *Facts) []verdict {
@@ -67,12 +75,12 @@ func iommuEnabled(f *Facts) []verdict {
 		return ok("%d groups, units %s", i.Groups, list(i.Units))
 	}
 	if off := commandOff(f); off != "" {
-		return fail("take "+off+" off the kernel's command line, then reboot", "no IOMMU groups: the kernel was started with %s", off)
+		return fail(f.offMend(off), "no IOMMU groups: the kernel was started with %s", off)
 	}
 	if i.Table == "" && i.ACPI {
 		return fail("first see iommu-firmware", "no IOMMU groups")
 	}
-	if f.Machine.CPU.Vendor == "GenuineIntel" {
+	if i.Table == "DMAR" {
 		return fail(f.bootMend("intel_iommu=on"), "no IOMMU groups, and no intel_iommu=on on the kernel's command line")
 	}
 	return fail("look for AMD-Vi or SMMU in: dmesg", "no IOMMU groups")
@@ -84,7 +92,7 @@ func commandLine(f *Facts) []verdict {
 		return unknown("", "/proc/cmdline cannot be read")
 	}
 	if off := commandOff(f); off != "" {
-		return fail("take "+off+" off the kernel's command line, then reboot", "%s", off)
+		return fail(f.offMend(off), "%s", off)
 	}
 	if v, _ := k.Arg("iommu.passthrough"); k.Has("iommu", "pt") || v == "1" {
 		return ok("iommu=pt")

@@ -5,6 +5,8 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
+
+	"neutrino/internal/plot"
 )
 
 //go:embed report.html.tmpl
@@ -21,7 +23,13 @@ type page struct {
 	*Report
 	Names        []string
 	Rows         []pageRow
-	Latency, TCP template.HTML
+	Latency, TCP []sized
+}
+
+// sized is a drawing for screens of one class.
+type sized struct {
+	Class string
+	SVG   template.HTML
 }
 
 type pageRow struct {
@@ -51,21 +59,27 @@ func (r *Report) HTML() ([]byte, error) {
 		}
 		p.Rows = append(p.Rows, row)
 	}
-	var rtt, tcp []series
+	var rtt, tcp []plot.Series
 	for _, m := range r.Paths {
 		if m.Err != "" {
 			continue
 		}
 		own := m.Key == PathOne || m.Key == PathTwo
-		s := series{name: m.Title, own: own}
+		s := plot.Series{Name: m.Title, Strong: own}
 		for _, q := range m.Histogram {
-			s.points = append(s.points, point{q.Percent, q.Value})
+			s.Points = append(s.Points, plot.Point{X: q.Percent, Y: q.Value})
 		}
 		rtt = append(rtt, s)
-		tcp = append(tcp, series{name: m.Title, own: own, points: []point{{0, m.Gbit.Median}, {0, m.Gbit.Min}, {0, m.Gbit.Max}}})
+		tcp = append(tcp, plot.Series{Name: m.Title, Strong: own, Points: []plot.Point{{Y: m.Gbit.Median}, {Y: m.Gbit.Min}, {Y: m.Gbit.Max}}})
 	}
-	p.Latency = template.HTML(percentilePlot(rtt, "µs")) //nolint:gosec // our own drawing; names are escaped there
-	p.TCP = template.HTML(barPlot(tcp, "Gbit/s"))        //nolint:gosec // as above
+	for _, x := range []struct {
+		class string
+		size  plot.Size
+	}{{"wide", plot.Wide}, {"narrow", plot.Narrow}} {
+		//nolint:gosec // our own drawings; names are escaped there
+		latency, bars := template.HTML(x.size.Percentiles(rtt, "µs")), template.HTML(x.size.Bars(tcp, "Gbit/s"))
+		p.Latency, p.TCP = append(p.Latency, sized{x.class, latency}), append(p.TCP, sized{x.class, bars})
+	}
 	var b bytes.Buffer
 	if err := reportTemplate.Execute(&b, p); err != nil {
 		return nil, fmt.Errorf("render report: %w", err)

@@ -91,6 +91,16 @@ func TestAttachmentOf(t *testing.T) {
 				return a.Kind == model.AttachOVS && a.Bridge == "br-eth6" && a.VLAN == 105
 			},
 		},
+		"port of a bridge, no address": {
+			func(p *model.Port, _ *model.Network) {
+				p.Binding.Driver, p.Binding.VIFType = "openvswitch", model.VIFOVS
+				p.Binding.VIFDetails = map[string]any{"bridge_name": "br-eth6"}
+				p.FixedIPs = nil
+			},
+			func(a *model.Attachment) bool {
+				return len(a.Allowed) == 1 && a.Allowed[0].Prefix == netip.MustParsePrefix("10.1.0.0/16")
+			},
+		},
 		"IPv6 brings link-local": {
 			func(p *model.Port, _ *model.Network) { p.FixedIPs[0].IP = netip.MustParseAddr("2001:db8::1") },
 			func(a *model.Attachment) bool {

@@ -64,7 +64,10 @@ func AttachmentOf(p *model.Port, n *model.Network) (*model.Attachment, bool) {
 		trusted := *p.Trusted
 		a.Trust = &trusted
 	}
-	if p.PortSecurity {
+	// Of a VF without addresses only the MAC is checked, as NICs do. A port of a bridge without
+	// addresses sends from none, or from its pairs, as in Neutron.
+	addressed := slices.ContainsFunc(p.FixedIPs, func(f model.FixedIP) bool { return f.IP.IsValid() })
+	if p.PortSecurity && (addressed || kind == model.AttachOVS) {
 		a.Allowed = allowedSources(p)
 	}
 	a.Revision = contentRevision(a)
@@ -111,9 +114,6 @@ func allowedSources(p *model.Port) []model.AllowedSource {
 		if f.IP.IsValid() {
 			add(p.MAC, netip.PrefixFrom(f.IP, f.IP.BitLen()))
 		}
-	}
-	if len(out) == 0 {
-		return nil // nothing is known of its addresses: only the MAC is checked
 	}
 	for _, pair := range p.AllowedAddressPairs {
 		mac := pair.MAC

@@ -55,12 +55,10 @@ type Port struct {
 	Protected bool
 	// Down: nothing passes, protected or not.
 	Down bool
-	// Allowed are what a protected port may send from; empty = only its MAC is checked.
+	// Allowed are what a protected port may send from; empty = it can ask for an address, no more.
 	Allowed []Source
 	// Filter is what its security groups allow; nil = they are not enforced.
 	Filter *model.Filter
-
-	anyAddress bool // Allowed was empty when it was given
 }
 
 // Other is a port of the bridge that is nobody's we know, as NORMAL sees it. A trunk of all
@@ -206,7 +204,6 @@ func (c *compilation) sort() (closed map[int][]*Port, open []Other, some bool) {
 	seen := map[uint32]bool{}
 	for i := range c.Ports {
 		p := &c.Ports[i]
-		p.anyAddress = len(p.Allowed) == 0
 		err := c.check(p, seen)
 		if err == nil && p.Protected && !p.Down && len(closed[p.VLAN]) == MaxGroup {
 			err = fmt.Errorf("%w: VLAN %d has %d protected ports already", ErrBridge, p.VLAN, MaxGroup)

@@ -155,6 +155,37 @@ func TestSenders(t *testing.T) {
 	}
 }
 
+// TestPortWithoutAddressesSendsFromNone: it can ask for one, and speak for nobody's, as in
+// Neutron. Its allowed address pairs count.
+func TestPortWithoutAddressesSendsFromNone(t *testing.T) {
+	bare, paired := guest(1, defaultGroup()...), guest(2, defaultGroup()...)
+	bare.Allowed = nil
+	paired.Allowed = []Source{{paired.MAC, pfx("10.0.0.0/24")}}
+	prog := compiled(t, []Port{bare, paired})
+	gw, all := mac(0x99), MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	own, other := addr("10.0.0.7"), addr("10.9.0.7")
+	for _, c := range []struct {
+		name string
+		p    packet
+		pass bool
+	}{
+		{"DHCP client", frame(1, 0, bare.MAC, all).ip(addr("0.0.0.0"), addr("255.255.255.255"), protoUDP).ports(68, 67), true},
+		{"ARP probe", frame(1, 0, bare.MAC, all).arp(bare.MAC, addr("0.0.0.0")), true},
+		{"IPv4", frame(1, 0, bare.MAC, gw).ip(own, addr("10.0.0.9"), protoTCP).ports(1, 80), false},
+		{"ARP for the gateway", frame(1, 0, bare.MAC, all).arp(bare.MAC, addr("10.0.0.1")), false},
+		{"IPv6", frame(1, 0, bare.MAC, gw).ip(addr("fd00::7"), addr("fd00::9"), protoTCP).ports(1, 80), false},
+		{"advertisement", frame(1, 0, bare.MAC, gw).ip(addr("fd00::7"), addr("fd00::9"), protoICMPv6).ports(136, 0).bytes(NDTarget, addr("fd00::7").AsSlice()), false},
+		{"from a pair", frame(2, 0, paired.MAC, gw).ip(own, addr("10.0.0.9"), protoTCP).ports(1, 80), true},
+		{"ARP for a pair", frame(2, 0, paired.MAC, all).arp(paired.MAC, own), true},
+		{"from outside of the pair", frame(2, 0, paired.MAC, gw).ip(other, addr("10.0.0.9"), protoTCP).ports(1, 80), false},
+	} {
+		r := sentTo(prog, c.p, ctNew, 0)
+		if got := slices.Contains(r.out, "NORMAL"); got != c.pass || r.problem != "" {
+			t.Errorf("%s: passed = %v, want %v (%v) %s", c.name, got, c.pass, r.out, r.problem)
+		}
+	}
+}
+
 func TestAnswersPassWhereTheRuleIsStateful(t *testing.T) {
 	out := model.FilterRule{Egress: true, Protocol: model.AnyProtocol}
 	for _, c := range []struct {

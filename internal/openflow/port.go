@@ -35,26 +35,17 @@ func (c *compilation) sources(p *Port) {
 		}
 	}
 	for _, mac := range slices.SortedFunc(maps.Keys(byMAC), func(a, b MAC) int { return bytes.Compare(a[:], b[:]) }) {
-		prefixes := byMAC[mac]
-		if p.anyAddress {
-			prefixes = []netip.Prefix{everyIPv4, everyIPv6}
-		}
 		sender := isMAC(EthSrc, mac)
 		// Addresses that say "I have none yet": DHCP, and looking for duplicates.
 		none := within1(IPSrc, netip.PrefixFrom(netip.IPv4Unspecified(), 32))
 		c.add(tSource, 80, m(from, sender, is(EthType, typeIPv4), is(IPProto, protoUDP), is(UDPSrc, 68), is(UDPDst, 67), none), to(tForward))
 		c.add(tSource, 80, m(from, sender, is(EthType, typeARP), isMAC(ARPSHA, mac), within1(ARPSPA, netip.PrefixFrom(netip.IPv4Unspecified(), 32))), to(tForward))
 		c.add(tNeighbour, 10, m(from, sender, is(EthType, typeIPv6), within1(IPv6Src, netip.PrefixFrom(netip.IPv6Unspecified(), 128))), to(tForward))
-		for _, prefix := range prefixes {
+		for _, prefix := range byMAC[mac] {
 			c.source(from, sender, mac, prefix, rules)
 		}
 	}
 }
-
-var (
-	everyIPv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	everyIPv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-)
 
 // within1 is within for a prefix that does not hold everything.
 func within1(f Field, p netip.Prefix) Cond {
