@@ -27,6 +27,7 @@ func TestRack(t *testing.T) {
 		{"RouterLeadsOutsideAndFloatingIPIn", s.router},
 		{"IPv6", s.ipv6},
 		{"MetadataIsTheInstancesOwn", s.metadata},
+		{"NothingIsWarnedOf", s.silence}, // before the faults
 		{"WhatDiesCutsNothing", s.faults},
 	} {
 		if !t.Run(step.name, step.do) {
