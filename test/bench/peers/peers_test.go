@@ -136,7 +136,7 @@ func TestResultsPassThrough(t *testing.T) {
 	dir := t.TempDir()
 	one, two := filepath.Join(dir, "one.json"), filepath.Join(dir, "two.json")
 	for _, file := range []string{one, two} {
-		argv := []string{neutrino, "bench", "run", far, "--runs", "2", "--time", "200ms", "--warmup", "50ms", "--both", "--numa", "auto", "--flows", "2", "--save", file}
+		argv := []string{neutrino, "bench", "run", far, "--runs", "2", "--time", "200ms", "--warmup", "50ms", "--both", "--numa", "auto", "--flows", "2", "--save", file, "--report", file + ".html"}
 		out, err := s.run(ctx, -1, argv...)
 		if err != nil {
 			t.Fatal(err)
@@ -144,6 +144,9 @@ func TestResultsPassThrough(t *testing.T) {
 		if !strings.Contains(string(out), "udp, 64 bytes, 2 flows") || !strings.Contains(string(out), "from the peer") {
 			t.Errorf("the table lacks something:\n%s", out)
 		}
+	}
+	if page, err := os.ReadFile(one + ".html"); err != nil || !bytes.Contains(page, []byte("<svg")) {
+		t.Errorf("a page of %d bytes, with no plot or not there: %v", len(page), err)
 	}
 	r, err := bench.Read(one)
 	if err != nil {
