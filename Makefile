@@ -46,9 +46,9 @@ test-guest:
 bench-sriov:
 	$(GO) run ./test/rig/sriov -bench
 
-## bench-peers: neutrino bench beside iperf3, sockperf and qperf, on one path, in turn (root, a quiet machine)
+## bench-peers: neutrino bench beside iperf3, sockperf and qperf, on one path, in turn, into docs/performance.md (root, a quiet machine)
 bench-peers: build
-	$(GO) run ./test/bench/peers -neutrino $(BIN)
+	$(GO) run ./test/bench/peers -neutrino $(BIN) -into docs/performance.md
 
 ## lint: golangci-lint with the rules of .golangci.yml
 lint:

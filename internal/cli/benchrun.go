@@ -23,6 +23,7 @@ type benchRunFlags struct {
 	campaign    wire.Campaign
 	tests, cpus string
 	numa, save  string
+	page        string
 }
 
 func benchRun(o *output) *cobra.Command {
@@ -54,6 +55,7 @@ func benchRun(o *output) *cobra.Command {
 	f.BoolVar(&c.Reverse, "reverse", false, "throughput: the server sends")
 	f.BoolVar(&c.BothWays, "both", false, "throughput: one direction after the other")
 	f.StringVar(&b.save, "save", "", "write the result to a file, for bench compare, check and report")
+	f.StringVar(&b.page, "report", "", "write a page with plots")
 	return cmd
 }
 
@@ -111,6 +113,12 @@ func (b *benchRunFlags) run(cmd *cobra.Command, o *output, peer string) error {
 	}
 	if b.save != "" {
 		if err = result.Write(b.save); err != nil {
+			return err
+		}
+	}
+	if b.page != "" {
+		name := "to " + peer
+		if err = writePage(b.page, name, []bench.Named{{Name: name, Result: result}}); err != nil {
 			return err
 		}
 	}

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
@@ -25,9 +27,22 @@ type hostPrepare struct {
 func (h *hostPrepare) host() hostprep.Host {
 	out := h.vfs.host(0)
 	if h.vfs.root == "" {
-		out.Firmware = mstconfig.Query
+		out.Firmware = cardFirmware{}
 	}
 	return out
+}
+
+// cardFirmware is that of this machine's cards.
+type cardFirmware struct{}
+
+// Query implements hostprep.Firmware.
+func (cardFirmware) Query(ctx context.Context, slot string) (mstconfig.Card, error) {
+	return mstconfig.Query(ctx, slot)
+}
+
+// Set implements hostprep.Firmware.
+func (cardFirmware) Set(ctx context.Context, slot string, values map[string]string) error {
+	return mstconfig.Set(ctx, slot, values)
 }
 
 // flags are those that both commands have.
@@ -45,8 +60,9 @@ func (h *hostPrepare) needRoot(cmd *cobra.Command, dry bool) error {
 }
 
 func (h *hostPrepare) prepare() *cobra.Command {
-	w := hostprep.Prep{}
-	var mode, ports string
+	w := hostprep.Prep{Options: map[string]string{}}
+	var mode, ports, probe string
+	var options []string
 	var dry, yes bool
 	cmd := &cobra.Command{
 		Use: "prepare --pf PF --vfs N", Short: "Prepare this host for VFs: kernel, modules, boot, and the VFs themselves", Args: noArgs,
@@ -71,12 +87,18 @@ func (h *hostPrepare) prepare() *cobra.Command {
 			if w.VFs < 1 {
 				return usagef("--vfs %d: want 1 or more", w.VFs)
 			}
-			if ports != "" {
-				c, perr := hostprep.ParseMLX4Count(ports)
-				if perr != nil {
-					return usagef("--mlx4-ports: %s", perr)
+			if w.Ports, err = perPort("--mlx4-ports", ports); err != nil {
+				return err
+			}
+			if w.Probe, err = perPort("--probe-vfs", probe); err != nil {
+				return err
+			}
+			for _, o := range options {
+				name, value, ok := strings.Cut(o, "=")
+				if !ok {
+					return usagef("--module-option %q: want name=value", o)
 				}
-				w.Ports = &c
+				w.Options[name] = value
 			}
 			p, err := hostprep.Prepare(cmd.Context(), h.host(), w)
 			if err != nil {
@@ -91,6 +113,9 @@ func (h *hostPrepare) prepare() *cobra.Command {
 	f.IntVar(&w.VFs, "vfs", 0, "how many VFs it is to have")
 	f.StringVar(&mode, "mode", string(hostprep.HostDev), "what VFs are for: hostdev, macvtap or both")
 	f.StringVar(&ports, "mlx4-ports", "", "ConnectX-3: VFs of port 1, of port 2 and of both, `A,B,C` (default all on the port that is named)")
+	f.StringVar(&probe, "probe-vfs", "", "ConnectX-3: how many of them the host drives itself, `N` or A,B,C (default all for macvtap and both, none for hostdev)")
+	f.StringArrayVar(&options, "module-option", nil, "ConnectX-3: an option of mlx4_core, `name=value` (more than once)")
+	f.BoolVar(&w.KeepLine, "keep-kernel-line", false, "leave the kernel's command line alone")
 	f.BoolVar(&w.Firmware, "firmware", false, "set SRIOV_EN, NUM_OF_VFS and LINK_TYPE in the card's firmware too (mstconfig)")
 	f.BoolVar(&w.ManagementToo, "even-management", false, "although this host is reached over the NIC")
 	f.BoolVar(&dry, "dry-run", false, "show the plan, and do nothing")
@@ -105,16 +130,39 @@ func (h *hostPrepare) prepare() *cobra.Command {
 	return cmd
 }
 
+// perPort reads N or A,B,C; nil = nothing was asked for.
+func perPort(flag, text string) ([]int, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var out []int
+	for part := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(part))
+		if err != nil || n < 0 || len(out) == 3 {
+			return nil, usagef("%s %q: want N, or three numbers: VFs of port 1, of port 2, of both", flag, text)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
 // prepareError gives what prepare and undo say its exit code.
 func prepareError(err error) error {
 	for _, k := range []struct{ is, kind error }{
+		{hostprep.ErrHalfDone, nil},
 		{ledger.ErrNothing, errNotFound},
 		{ledger.ErrLeft, errRefused},
 		{ledger.ErrBusy, errUnavailable},
 		{hostprep.ErrContradiction, errRefused},
+		{hostprep.ErrLoader, errRefused},
+		{hostprep.ErrNoProgram, errRefused},
 		{hostprep.ErrBadOption, errUsage},
 	} {
-		if errors.Is(err, k.is) {
+		switch {
+		case !errors.Is(err, k.is):
+		case k.kind == nil:
+			return err
+		default:
 			return coded{k.kind, err.Error()}
 		}
 	}
@@ -176,7 +224,7 @@ func (h *hostPrepare) carryOut(cmd *cobra.Command, p *hostprep.Preparation, w ho
 	if doing {
 		progress := cmd.ErrOrStderr()
 		if err := p.Run(cmd.Context(), func(step string) { fmt.Fprintln(progress, step) }); err != nil {
-			return fmt.Errorf("%w\nwhat was done until then stays: run it again, or neutrino host undo takes it back", err)
+			return err
 		}
 		fmt.Fprintln(text, "done; neutrino host undo takes it back")
 		if len(p.Reboot) > 0 {
@@ -269,11 +317,12 @@ func indented(with string, data []byte) string {
 }
 
 func (h *hostPrepare) undo() *cobra.Command {
-	var dry, yes, force bool
+	w := hostprep.UndoWant{}
+	var dry, yes bool
 	cmd := &cobra.Command{
 		Use: "undo", Short: "Bring this host back to what it was before `neutrino host prepare`", Args: noArgs,
-		Long: "Bring this host back to what it was before the first `neutrino host prepare`: VFs, firmware settings, and\n" +
-			"every file byte for byte. It may run again after a crash.\n\n" +
+		Long: "Bring this host back to what it was before the first `neutrino host prepare`: VFs and their drivers,\n" +
+			"firmware settings, and every file byte for byte. It may run again after a crash.\n\n" +
 			"VFs that are in use are not taken away: the command names who uses them. A file that somebody else has\n" +
 			"changed since is left, and the exit code is 4; --force puts it back too.",
 		Example: "  neutrino host undo --dry-run\n  neutrino host undo --yes",
@@ -281,57 +330,82 @@ func (h *hostPrepare) undo() *cobra.Command {
 			if err := h.needRoot(cmd, dry); err != nil {
 				return err
 			}
-			host := h.host()
-			r, err := host.Ledger().Load()
+			u, err := hostprep.PlanUndo(cmd.Context(), h.host(), w)
+			if errors.Is(err, ledger.ErrNothing) {
+				fmt.Fprintln(h.text(cmd), "this host was not prepared by neutrino: nothing to undo")
+				err = nil
+				if !dry {
+					err = h.host().Tidy(cmd.Context())
+				}
+				return errors.Join(prepareError(err), h.undone(cmd, hostprep.Undone{Files: []ledger.Outcome{}, Notes: []string{}, Reboot: []string{}}))
+			}
 			if err != nil {
 				return prepareError(err)
 			}
-			out := cmd.OutOrStdout()
-			if h.o.format.String() != "table" {
-				out = io.Discard
-			}
-			if r == nil {
-				fmt.Fprintln(out, "this host was not prepared by neutrino: nothing to undo")
-			} else {
-				for _, e := range r.Entries {
-					fmt.Fprintf(out, "/%s: %s\n", e.Path, wasText(e.Was))
-				}
-			}
+			h.showUndo(cmd, u)
 			if dry {
-				return nil
+				return h.undone(cmd, hostprep.Undone{Files: []ledger.Outcome{}, Notes: u.Notes, Reboot: u.Reboot})
 			}
-			if r != nil && !yes {
+			if !yes {
 				if err = ask(cmd, "Put it back?"); err != nil {
 					return err
 				}
 			}
 			progress := cmd.ErrOrStderr()
-			u, err := hostprep.Unprepare(cmd.Context(), host, force, func(step string) { fmt.Fprintln(progress, step) })
-			if r == nil && errors.Is(err, ledger.ErrNothing) {
-				err = nil
-			}
-			for _, f := range u.Files {
+			done, err := u.Run(cmd.Context(), func(step string) { fmt.Fprintln(progress, step) })
+			for _, f := range done.Files {
 				if f.Fate == ledger.Theirs {
-					fmt.Fprintf(cmd.ErrOrStderr(), "/%s was changed by somebody else since: left\n", f.Path)
+					fmt.Fprintf(progress, "/%s was changed by somebody else since: left\n", f.Path)
 				}
 			}
-			for _, n := range u.Notes {
-				fmt.Fprintf(out, "note: %s\n", n)
+			if err == nil {
+				fmt.Fprintln(h.text(cmd), "done: this host is as it was")
 			}
-			if err == nil && r != nil {
-				fmt.Fprintln(out, "done: this host is as it was")
-			}
-			if h.o.format.String() != "table" {
-				return errors.Join(prepareError(err), h.o.plain(cmd.OutOrStdout(), u, nil))
-			}
-			return prepareError(err)
+			return errors.Join(prepareError(err), h.undone(cmd, done))
 		},
 	}
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "list what would be put back, and do nothing")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.Flags().BoolVar(&force, "force", false, "put back also files that somebody else has changed since")
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&dry, "dry-run", false, "list what would be put back, and do nothing")
+	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&w.Force, "force", false, "put back also what somebody else has changed since")
+	f.BoolVar(&w.KeepVFs, "keep-vfs", false, "leave VFs as they are until the next boot")
+	f.BoolVar(&w.ManagementToo, "even-management", false, "although this host is reached over the NIC")
 	h.flags(cmd)
 	return cmd
+}
+
+// text is where words for people go: nowhere when a program reads.
+func (h *hostPrepare) text(cmd *cobra.Command) io.Writer {
+	if h.o.format.String() != "table" {
+		return io.Discard
+	}
+	return cmd.OutOrStdout()
+}
+
+// showUndo prints what will be done.
+func (h *hostPrepare) showUndo(cmd *cobra.Command, u *hostprep.Undoing) {
+	out := h.text(cmd)
+	for _, n := range u.Notes {
+		fmt.Fprintf(out, "note: %s\n", n)
+	}
+	for _, s := range u.Steps {
+		fmt.Fprintln(out, s)
+	}
+	for _, e := range u.Files {
+		fmt.Fprintf(out, "/%s: %s\n", e.Path, wasText(e.Was))
+	}
+	for _, r := range u.Reboot {
+		fmt.Fprintf(out, "reboot: needed, %s\n", r)
+	}
+}
+
+// undone prints what a program reads.
+func (h *hostPrepare) undone(cmd *cobra.Command, u hostprep.Undone) error {
+	if h.o.format.String() == "table" {
+		return nil
+	}
+	return h.o.plain(cmd.OutOrStdout(), u, nil)
 }
 
 // wasText says what a file goes back to.

@@ -33,6 +33,9 @@ func CloudConfig(f Facts) (string, error) {
 		c.WriteFiles = append(c.WriteFiles, writeFile{"/" + x.Path, fmt.Sprintf("%04o", x.Want.Mode.Perm()), string(x.Want.Data)})
 	}
 	c.RunCmd = [][]string{{"udevadm", "control", "--reload"}}
+	for _, manager := range f.Managers {
+		c.RunCmd = append(c.RunCmd, takeUp[manager]...)
+	}
 	for _, p := range m.Makers {
 		c.RunCmd = append(c.RunCmd, p.Argv)
 	}
@@ -46,9 +49,17 @@ func CloudConfig(f Facts) (string, error) {
 	return b.String(), e.Close()
 }
 
+// takeUp has a manager, which runs by then, take up its new files in the first boot.
+var takeUp = map[Manager][][]string{
+	Networkd:       {{"networkctl", "reload"}},
+	NetworkManager: {{"nmcli", "connection", "reload"}},
+	Netplan:        {{"netplan", "apply"}},
+	Ifupdown:       {{"ifup", "-a", "--allow=hotplug"}},
+}
+
 // FactsFor are those of a guest that is only known by what configures its network.
 func FactsFor(which Manager, initramfs string) (Facts, error) {
-	f := Facts{Managers: []Manager{which}, Initramfs: initramfs}
+	f := Facts{Managers: []Manager{which}, Initramfs: initramfs, Interfaces: "source /etc/network/interfaces.d/*\n"} // as Debian's cloud images have it
 	switch which {
 	case Networkd, NetworkManager, Netplan, Ifupdown:
 	default:

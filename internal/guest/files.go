@@ -47,11 +47,11 @@ func Make(f Facts) Made {
 		m.Makers = append(m.Makers, ledger.Maker{Argv: []string{"dracut", "--regenerate-all", "--force"}, Files: []string{"boot/initramfs-*"}})
 	}
 	for _, manager := range f.Managers {
-		m.manager(manager)
+		m.manager(manager, f)
 	}
 	if len(f.Managers) == 0 {
 		m.Notes = append(m.Notes, "nothing that configures a network was found: systemd-networkd is told, in case it is enabled")
-		m.manager(Networkd)
+		m.manager(Networkd, f)
 	}
 	return m
 }
@@ -96,11 +96,11 @@ SUBSYSTEM=="module", ACTION=="add", KERNEL=="mlx4_core", RUN{builtin}+="kmod loa
 
 // manager has DHCP asked for on every Ethernet NIC, under the names that guests give them (en*, eth*):
 // what a VF is called depends on the slot that the host has put it in.
-func (m *Made) manager(which Manager) {
+func (m *Made) manager(which Manager, f Facts) {
 	switch which {
 	case Networkd:
 		m.add("etc/systemd/network/90-neutrino-dhcp.network", whyDHCP, 0o644, by+
-			"[Match]\nType=ether\nName=en* eth*\n\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n\n[DHCPv4]\nClientIdentifier=mac\n\n[Link]\nRequiredForOnline=no\n")
+			"[Match]\nType=ether\nName=en* eth*\n\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n\n[DHCPv4]\nClientIdentifier=mac\n")
 		m.add("etc/systemd/system/systemd-networkd-wait-online.service.d/neutrino.conf", whyQuick, 0o644, by+
 			"[Service]\nExecStart=\nExecStart=/bin/sh -c 'exec $(command -v /usr/lib/systemd/systemd-networkd-wait-online /lib/systemd/systemd-networkd-wait-online | head -n 1) --any --timeout=30'\n")
 	case NetworkManager:
@@ -113,9 +113,7 @@ func (m *Made) manager(which Manager) {
 			"network:\n  version: 2\n  ethernets:\n    neutrino-en:\n      match: {name: \"en*\"}\n      dhcp4: true\n      dhcp6: true\n      dhcp-identifier: mac\n      optional: true\n"+
 			"    neutrino-eth:\n      match: {name: \"eth*\"}\n      dhcp4: true\n      dhcp6: true\n      dhcp-identifier: mac\n      optional: true\n")
 	case Ifupdown:
-		m.add("etc/network/interfaces.d/neutrino", whyDHCP, 0o644, by+
-			"# Names are patterns: see interfaces(5), PATTERN MATCHING INTERFACES. Hotplugged NICs are not waited for.\n"+
-			"allow-hotplug /en*=neutrino\nallow-hotplug /eth*=neutrino\niface neutrino inet dhcp\niface neutrino inet6 auto\n")
+		m.ifupdown(f.Interfaces)
 	case Wicked:
 		m.Notes = append(m.Notes, "wicked has no file for every NIC: write /etc/sysconfig/network/ifcfg-NAME with BOOTPROTO='dhcp' and STARTMODE='hotplug' for the VF's name")
 	}

@@ -123,13 +123,16 @@ func inside(root string) func(context.Context, []string) error {
 	}
 }
 
-// enter is the way into a tree. The mounts are the namespace's own and go with it.
+// enter is the way into a tree. The mounts are the namespace's own and go with it; so does what the program
+// leaves in directories for what does not last, all the more when it is killed.
 const enter = `set -e
 mount --make-rprivate /
 mount --rbind /dev "$0/dev"
 mount -t proc proc "$0/proc"
 mount -t sysfs -o ro sysfs "$0/sys"
-mount -t tmpfs tmpfs "$0/tmp"
+for d in run tmp var/tmp; do
+	[ ! -d "$0/$d" ] || mount -t tmpfs tmpfs "$0/$d"
+done
 exec chroot "$0" "$@"
 `
 

@@ -33,6 +33,10 @@ var trees = map[string]map[string]string{
 		"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n", "etc/network/interfaces": "source /etc/network/interfaces.d/*\nauto lo\niface lo inet loopback\n",
 		"usr/sbin/ifup": "", "usr/sbin/update-initramfs": "", "lib/modules/6.1.0-28-amd64/modules.dep": everyDriver, "usr/lib/systemd/systemd": "",
 	},
+	"debian-old-interfaces": {
+		"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n", "etc/network/interfaces": "auto eth0\niface eth0 inet dhcp",
+		"sbin/ifup": "", "lib/modules/6.1.0-28-amd64/modules.dep": everyDriver,
+	},
 	"ubuntu-netplan": {
 		"etc/os-release": "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\nPRETTY_NAME=\"Ubuntu 24.04.1 LTS\"\n", "usr/sbin/netplan": "", "etc/netplan/50-cloud-init.yaml": "network: {}\n",
 		"usr/sbin/update-initramfs": "", "lib/modules/6.8.0-45-generic/modules.dep": everyDriver, "usr/bin/cloud-init": "",
@@ -179,7 +183,7 @@ func TestRealDebian(t *testing.T) {
 	if err = f.Run(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{modulesFile: "mlx5_core", hookFile: "manual_add_modules", udevFile: "mlx4_en", "etc/network/interfaces.d/neutrino": "allow-hotplug /en*"} {
+	for name, want := range map[string]string{modulesFile: "mlx5_core", hookFile: "manual_add_modules", udevFile: "mlx4_en", stanzaFile: "allow-hotplug /en*"} {
 		if data, rerr := os.ReadFile(filepath.Join(root, name)); rerr != nil || !strings.Contains(string(data), want) {
 			t.Errorf("%s: %v, %s", name, rerr, data)
 		}

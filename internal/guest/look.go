@@ -37,8 +37,10 @@ type Facts struct {
 	Managers  []Manager
 	Kernels   []Kernel
 	Initramfs string // "initramfs-tools", "dracut", or ""
-	CloudInit bool
-	Systemd   bool
+	// Interfaces is ifupdown's file, /etc/network/interfaces.
+	Interfaces string
+	CloudInit  bool
+	Systemd    bool
 }
 
 // Kernel is one that is installed.
@@ -121,6 +123,7 @@ func Look(root string) (Facts, error) {
 	}
 	f.CloudInit = t.there("usr/bin/cloud-init", "usr/local/bin/cloud-init")
 	f.Managers = managers(t)
+	f.Interfaces = t.text("etc/network/interfaces")
 	switch {
 	case t.there("usr/sbin/update-initramfs", "sbin/update-initramfs"):
 		f.Initramfs = "initramfs-tools"

@@ -108,6 +108,10 @@ var hostFaults = []fault{
 	}, want: []string{"warn networkmanager: systemd-networkd runs"}},
 	{name: "irqbalance", spec: machinetest.EPYCMLX5, tree: func(t *machinetest.Tree) { t.Service("irqbalance.service", true, true) }, want: []string{"warn irqbalance: may move every interrupt"}},
 	{name: "irqbalance at boot", spec: machinetest.EPYCMLX5, tree: func(t *machinetest.Tree) { t.Service("irqbalance.service", true, false) }, want: []string{"warn irqbalance: started at boot"}},
+	{name: "irqbalance that tune tells", spec: machinetest.EPYCMLX5, tree: func(t *machinetest.Tree) {
+		t.Service("irqbalance.service", true, true)
+		t.Service("neutrino-tune.service", true, true)
+	}},
 	{name: "another agent", spec: machinetest.EPYCMLX5, tree: func(t *machinetest.Tree) { t.Service("neutron-sriov-nic-agent.service", true, true) }, want: []string{"warn other-agents: neutron-sriov-nic-agent.service runs"}},
 	{name: "another agent beside ours", spec: machinetest.EPYCMLX5, tree: func(t *machinetest.Tree) {
 		t.Service("eswitchd.service", true, true)

@@ -81,7 +81,7 @@ func Look(ctx context.Context, o Options) (Facts, error) {
 
 // services are those that rules ask for.
 var services = slices.Concat(agents, []string{
-	"NetworkManager.service", "systemd-networkd.service", "irqbalance.service", "neutrino-agent.service", "neutrino-vfs.service",
+	"NetworkManager.service", "systemd-networkd.service", "irqbalance.service", "neutrino-agent.service", "neutrino-vfs.service", "neutrino-tune.service",
 	"libvirtd.service", "virtqemud.service",
 	"openvswitch-switch.service", "openvswitch.service", "ovs-vswitchd.service",
 })

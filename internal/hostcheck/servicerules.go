@@ -79,6 +79,8 @@ func irqbalance(f *Facts) []verdict {
 		return ok("does not run")
 	case len(f.scripts(wordBanned, wordPolicy)) > 0:
 		return ok("runs, and is told which interrupts to leave alone (%s)", list(f.scripts(wordBanned, wordPolicy)))
+	case f.Services["neutrino-tune.service"].Running:
+		return ok("runs, and neutrino-tune.service tells it which interrupts to leave alone")
 	case !s.Running:
 		return warn("neutrino tune apply --profile throughput; or: systemctl disable irqbalance", "does not run now, and is started at boot")
 	}

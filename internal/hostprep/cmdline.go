@@ -1,66 +1,91 @@
 package hostprep
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
-	"neutrino/internal/ledger"
+	"neutrino/internal/bootconf"
 	"neutrino/internal/machine"
 )
-
-// ErrContradiction: a file of the administrator's says the opposite of what is needed.
-var ErrContradiction = errors.New("a file says the opposite")
 
 // grubDropIn is read by grub-mkconfig of Debian and Ubuntu after etc/default/grub.
 const grubDropIn = "etc/default/grub.d/neutrino.cfg"
 
+// switchedOff are words that keep an IOMMU from working, wherever they are.
+var switchedOff = []string{"intel_iommu=off", "amd_iommu=off", "iommu=off", "iommu=soft"}
+
 // kernelWords are what the kernel has to be started with so that VFs can be given to guests.
-func kernelWords(m machine.Machine, p machine.NIC, mode Mode) []string {
+func (p *Preparation) kernelWords() []string {
 	var out []string
-	if mode.hostdev() {
-		if m.CPU.Vendor == "GenuineIntel" {
-			out = append(out, "intel_iommu=on")
+	if p.want.Mode.hostdev() {
+		switch p.CPU.Vendor {
+		case "GenuineIntel":
+			out = append(out, "intel_iommu=on", "iommu=pt")
+		case "AuthenticAMD", "HygonGenuine": // on by itself; there is no amd_iommu=on
+			out = append(out, "iommu=pt")
+		default:
+			out = append(out, "iommu.passthrough=1")
 		}
-		out = append(out, "iommu=pt")
 	}
-	if p.BARs.Known && p.BARs.Absent > 0 {
+	// The firmware has left no room for the memory of VFs.
+	if b := p.nic.BARs; b.Known && p.nic.PF != nil && p.pf.NumVFs == 0 && (b.Absent > 0 || b.VF == 0) {
 		out = append(out, "pci=realloc")
 	}
 	return out
 }
 
-// switchedOff are words that keep an IOMMU from working, wherever they are.
-var switchedOff = []string{"intel_iommu=off", "amd_iommu=off", "iommu=off", "iommu=soft"}
-
-// commandLine is the changes that have the kernel started with these words, and the programs that
-// carry them to where the boot loader reads them. Words that are there already are left out.
-func commandLine(t machine.Tree, b machine.Boot, words []string) ([]ledger.Change, []ledger.Maker, error) {
-	if len(words) == 0 {
-		return nil, nil, nil
+// planLine plans the kernel's command line.
+func (p *Preparation) planLine(context.Context) error {
+	if i := p.IOMMU; p.want.Mode.hostdev() && i.Groups == 0 && i.ACPI && i.Table == "" {
+		return fmt.Errorf("give VFs of %s to guests: %w, and the firmware has no table of one: switch VT-d, AMD-Vi or SMMU on in the BIOS, or ask for --mode macvtap", p.PF, ErrNoIOMMU)
 	}
-	switch b.Loader {
+	words := p.kernelWords()
+	var now []string
+	for _, a := range p.Kernel.Args {
+		now = append(now, a.String())
+	}
+	missing := slices.DeleteFunc(slices.Clone(words), func(w string) bool { return bootconf.Has(now, w) })
+	if len(missing) > 0 {
+		p.reboot("the kernel was started without %s", strings.Join(missing, " "))
+	}
+	if off := slices.DeleteFunc(slices.Clone(now), func(w string) bool { return !slices.Contains(switchedOff, w) }); len(off) > 0 && p.want.Mode.hostdev() {
+		p.reboot("the kernel was started with %s", strings.Join(off, " "))
+	}
+	switch {
+	case len(words) == 0:
+		return nil
+	case p.want.KeepLine:
+		if len(missing) > 0 {
+			p.note("the kernel's command line is left alone, as asked: it is yours to give it %s", strings.Join(words, " "))
+		}
+		return nil
+	}
+	switch p.Boot.Loader {
 	case machine.GRUB:
-		return grub(t, b, words)
+		return p.grub(words)
 	case machine.GRUBBLS:
-		c, err := edited(t, words, append([]string{"etc/default/grub", "etc/kernel/cmdline"}, entries(t)...))
-		return c, nil, err
+		return p.editLines(append([]string{"etc/default/grub", "etc/kernel/cmdline"}, p.entries()...), words)
 	case machine.SystemdBoot:
-		c, err := edited(t, words, append([]string{"etc/kernel/cmdline"}, entries(t)...))
-		return c, nil, err
+		if all := p.entries(); len(all) > 0 || len(missing) == 0 {
+			return p.editLines(append([]string{"etc/kernel/cmdline"}, all...), words)
+		}
 	}
-	return nil, nil, fmt.Errorf("give the kernel the words %s: %w: neither GRUB nor systemd-boot was found: add them by hand, and run it again",
-		strings.Join(words, " "), errors.ErrUnsupported)
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("give the kernel the words %s: %w: neither GRUB nor entries of systemd-boot were found: add them by hand, and ask for --keep-kernel-line",
+		strings.Join(words, " "), ErrLoader)
 }
 
 // entries are the files of the boot loader specification, one for each kernel.
-func entries(t machine.Tree) []string {
+func (p *Preparation) entries() []string {
 	var out []string
 	for _, dir := range []string{"boot/loader/entries", "efi/loader/entries", "boot/efi/loader/entries"} {
-		for _, name := range t.Names(dir) {
-			if strings.HasSuffix(name, ".conf") && !strings.Contains(name, "rescue") {
+		for _, name := range p.Tree.Names(dir) {
+			if counts(name, ".conf") && !strings.Contains(name, "rescue") {
 				out = append(out, path.Join(dir, name))
 			}
 		}
@@ -68,64 +93,59 @@ func entries(t machine.Tree) []string {
 	return out
 }
 
+// counts reports whether a directory's readers take a file: none of them takes hidden ones, which a write that
+// was cut off leaves.
+func counts(name, suffix string) bool { return strings.HasSuffix(name, suffix) && name[0] != '.' }
+
 // grub has a file of its own where grub-mkconfig reads more than one, else etc/default/grub is edited.
-func grub(t machine.Tree, b machine.Boot, words []string) ([]ledger.Change, []ledger.Maker, error) {
-	maker := ledger.Maker{Argv: strings.Fields(b.Rebuild), Files: []string{"boot/grub/grub.cfg*"}}
-	if b.Rebuild != "update-grub" {
-		maker.Files = []string{"boot/grub2/grub.cfg*"}
-		c, err := edited(t, words, []string{"etc/default/grub"})
-		if len(c) == 0 {
-			return nil, nil, err
-		}
-		return c, []ledger.Maker{maker}, err
+func (p *Preparation) grub(words []string) error {
+	if p.OS.Family != machine.Debian {
+		p.maker([]string{"boot/grub2/grub.cfg*"}, "grub2-mkconfig", "-o", "/boot/grub2/grub.cfg")
+		return p.editLines([]string{"etc/default/grub"}, words)
 	}
+	p.maker([]string{"boot/grub/grub.cfg*"}, "update-grub")
 	files := []string{"etc/default/grub"}
-	for _, name := range t.Names("etc/default/grub.d") {
-		if f := path.Join("etc/default/grub.d", name); strings.HasSuffix(name, ".cfg") && f != grubDropIn {
+	for _, name := range p.Tree.Names("etc/default/grub.d") {
+		if f := path.Join("etc/default/grub.d", name); counts(name, ".cfg") && f != grubDropIn {
 			files = append(files, f)
 		}
 	}
-	missing := words
+	var have []string
 	for _, name := range files {
-		text, _ := t.Text(name)
-		if err := contradicts(name, text); err != nil {
-			return nil, nil, err
+		text, _ := p.Tree.Bytes(name)
+		if err := contradicts(name, string(text)); err != nil {
+			return err
 		}
-		missing = slices.DeleteFunc(slices.Clone(missing), func(w string) bool { return grubHas(text, w) })
+		have = append(have, bootconf.GRUBWords(string(text))...)
 	}
-	if len(missing) == 0 {
-		return nil, nil, nil
+	if missing := slices.DeleteFunc(words, func(w string) bool { return bootconf.Has(have, w) }); len(missing) > 0 {
+		p.write(grubDropIn, lineChanges, strings.TrimSuffix(writtenBy, "\n")+" Then: update-grub\n"+bootconf.GRUBAdds(missing))
 	}
-	text := "# Written by: neutrino host prepare; neutrino host undo removes it. Then: update-grub\n" +
-		"GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " + strings.Join(missing, " ") + "\"\n"
-	return []ledger.Change{writes(grubDropIn, "the kernel's command line", text)}, []ledger.Maker{maker}, nil
+	return nil
 }
 
-// grubHas reports whether a word is in one of the two variables that make command lines.
-func grubHas(text, word string) bool {
-	for line := range strings.Lines(text) {
-		value, ok := grubValue(line)
-		if ok && hasWord(value, word) {
-			return true
+const lineChanges = "the kernel's command line"
+
+// editLines adds words to the files that have a command line in them, each in its own form.
+func (p *Preparation) editLines(files, words []string) error {
+	for _, name := range files {
+		text, ok := p.Tree.Bytes(name)
+		if err := contradicts(name, string(text)); ok && err != nil {
+			return err
 		}
+		with := bootconf.Entry
+		switch name {
+		case "etc/default/grub":
+			with = bootconf.GRUB
+		case "etc/kernel/cmdline":
+			with = bootconf.KernelCommandLine
+		}
+		p.edit(name, lineChanges, func(s string) string { return with(s, words, nil) })
 	}
-	return false
+	return nil
 }
 
-// grubValue is what a line of etc/default/grub gives all kernels.
-func grubValue(line string) (value string, ok bool) {
-	name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-	if !ok || name != "GRUB_CMDLINE_LINUX" && name != "GRUB_CMDLINE_LINUX_DEFAULT" {
-		return "", false
-	}
-	return strings.Trim(value, `"'`), true
-}
-
-func hasWord(line, word string) bool {
-	return slices.ContainsFunc(machine.ParseCommandLine(line), func(a machine.Arg) bool { return a.String() == word })
-}
-
-// contradicts names the line that keeps the IOMMU off.
+// contradicts names the line that keeps the IOMMU off: whoever wrote it had a reason.
 func contradicts(name, text string) error {
 	n := 0
 	for line := range strings.Lines(text) {
@@ -133,91 +153,12 @@ func contradicts(name, text string) error {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
 		}
-		for _, w := range switchedOff {
-			if hasWord(strings.NewReplacer(`"`, " ", `'`, " ").Replace(line), w) {
+		for _, w := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n\"'", r) }) {
+			w = strings.TrimPrefix(strings.TrimPrefix(w, bootconf.GRUBAll+"="), bootconf.GRUBDefault+"=")
+			if slices.Contains(switchedOff, w) {
 				return fmt.Errorf("/%s:%d: %s: %w: remove it, and run it again", name, n, w, ErrContradiction)
 			}
 		}
 	}
 	return nil
-}
-
-// edited adds words to the files that have a command line in them, each in its own form.
-func edited(t machine.Tree, words, files []string) ([]ledger.Change, error) {
-	var out []ledger.Change
-	for _, name := range files {
-		data, ok := t.Bytes(name)
-		if !ok {
-			continue
-		}
-		text := string(data)
-		if err := contradicts(name, text); err != nil {
-			return nil, err
-		}
-		var next string
-		switch {
-		case name == "etc/default/grub":
-			next = addToGRUB(text, words)
-		case strings.HasPrefix(path.Base(name), "cmdline"):
-			next = addToLine(text, words)
-		default:
-			next = addToEntry(text, words)
-		}
-		if next != text {
-			out = append(out, writes(name, "the kernel's command line", next))
-		}
-	}
-	return out, nil
-}
-
-// addToLine adds what is missing at the end of a command line.
-func addToLine(line string, words []string) string {
-	body := strings.TrimRight(line, " \n")
-	tail := line[len(body):]
-	for _, w := range words {
-		if !hasWord(body, w) {
-			body = strings.TrimLeft(body+" "+w, " ")
-		}
-	}
-	return body + tail
-}
-
-// addToEntry adds them to the options of a boot loader entry.
-func addToEntry(text string, words []string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "options ") || strings.HasPrefix(line, "options\t") {
-			line = addToLine(line, words)
-		}
-		b.WriteString(line)
-	}
-	return b.String()
-}
-
-// addToGRUB adds them to GRUB_CMDLINE_LINUX, the last where it is there more than once.
-func addToGRUB(text string, words []string) string {
-	lines := slices.Collect(strings.Lines(text))
-	for i := range slices.Backward(lines) {
-		rest, ok := strings.CutPrefix(lines[i], "GRUB_CMDLINE_LINUX=")
-		if !ok {
-			continue
-		}
-		body := strings.TrimRight(rest, " \t\n")
-		tail := rest[len(body):]
-		quote := `"`
-		if len(body) > 1 && (body[0] == '"' || body[0] == '\'') && body[len(body)-1] == body[0] {
-			quote, body = body[:1], body[1:len(body)-1]
-		}
-		lines[i] = "GRUB_CMDLINE_LINUX=" + quote + addToLine(body, words) + quote + tail
-		return strings.Join(lines, "")
-	}
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	return text + `GRUB_CMDLINE_LINUX="` + strings.Join(words, " ") + "\"\n"
-}
-
-// writes is a file that is to hold a text.
-func writes(name, why, text string) ledger.Change {
-	return ledger.Change{Path: name, Why: why, Want: ledger.Content{Kind: ledger.Regular, Data: []byte(text), Mode: 0o644}}
 }

@@ -7,8 +7,12 @@
 // small file per PF; [Host.Apply] makes it so again at boot, before the network and
 // without a controller.
 //
+// [Prepare] plans the rest as well: the kernel's command line, modules and their options, the card's
+// firmware, the boot unit, and what keeps others from VFs. internal/ledger keeps what was there before, and
+// [PlanUndo] leads back to it, from any moment. Reboots are asked for, never done.
+//
 // A PF that has no file is none of neutrino's: it is never touched at boot.
 //
-// The package owns the files in vfs.d and the count of VFs. It never touches what a VF
+// The package owns the files in vfs.d, those that say that it wrote them, and the count of VFs. It never touches what a VF
 // carries: the agent does.
 package hostprep

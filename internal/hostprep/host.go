@@ -10,7 +10,6 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"neutrino/internal/hostapi"
-	"neutrino/internal/mstconfig"
 	"neutrino/internal/pci"
 )
 
@@ -48,8 +47,13 @@ type Host struct {
 	Agent Agent         // nil = nobody is asked
 	Wait  time.Duration // for drivers and netdevs to come; 0 = 30 s, and 1 s more per VF
 
-	// Firmware reads what a card keeps; nil = it is not looked at.
-	Firmware func(ctx context.Context, slot string) (mstconfig.Card, error)
+	// Firmware of cards; nil = it is not looked at.
+	Firmware Firmware
+	// Run starts a program that makes files of the system, and waits for it; nil = as root of the running
+	// machine does.
+	Run func(ctx context.Context, argv []string) error
+	// Hook is for tests that end the process between any two changes; it is called with the point's name.
+	Hook func(point string)
 }
 
 const defaultWait = 30 * time.Second

@@ -2,7 +2,6 @@ package hostprep
 
 import (
 	"fmt"
-	"strings"
 
 	"neutrino/internal/pci"
 )
@@ -12,13 +11,11 @@ import (
 const (
 	mlx4Functions = 126
 	mlx4PerPort   = 63
-	mlx4File      = "/etc/modprobe.d/mlx4_core.conf"
+	mlx4File      = "/etc/modprobe.d/mlx4_core.conf" // as manuals have it
 )
 
-// mlx4 says what to write for n VFs: mlx4_core has no sriov_configure, and num_vfs of
-// its module is "both ports" with one value, and "port 1, port 2, both" with three.
-func (h Host) mlx4(p pci.PF, w Want) error {
-	form, where := "%d", "for all mlx4 cards of the host"
+// mlx4Spread is num_vfs for n VFs: on the port that was named, else with both ports in one.
+func (h Host) mlx4Spread(p pci.PF, w Want) (mlx4Counts, error) {
 	dual := len(p.Netdevs) > 1
 	port := -1
 	for _, d := range p.Netdevs {
@@ -28,37 +25,38 @@ func (h Host) mlx4(p pci.PF, w Want) error {
 	}
 	switch {
 	case w.N > mlx4Functions || !dual && w.N > mlx4PerPort:
-		return fmt.Errorf("%d VFs on %s: %w: mlx4 has %d in all, %d per port", w.N, nameOf(p), ErrTooMany, mlx4Functions, mlx4PerPort)
+		return nil, fmt.Errorf("%d VFs on %s: %w: mlx4 has %d in all, %d per port", w.N, nameOf(p), ErrTooMany, mlx4Functions, mlx4PerPort)
 	case w.N > mlx4PerPort:
-		form = fmt.Sprintf("%d,%%d,0", mlx4PerPort)
-		where += fmt.Sprintf("; a port has %d at most, so they are on one port each", mlx4PerPort)
+		return mlx4Counts{mlx4PerPort, w.N - mlx4PerPort, 0}, nil
 	case dual && port == 0:
-		form = "%d,0,0"
-		where += "; on port 1 (0,%[1]d,0 = port 2, 0,0,%[1]d = both ports in one VF)"
+		return mlx4Counts{w.N, 0, 0}, nil
 	case dual && port == 1:
-		form = "0,%d,0"
-		where += "; on port 2 (%[1]d,0,0 = port 1, 0,0,%[1]d = both ports in one VF)"
+		return mlx4Counts{0, w.N, 0}, nil
 	case dual:
-		form = "0,0,%d"
-		where += "; both ports in one VF (%[1]d,0,0 = port 1, 0,%[1]d,0 = port 2)"
+		return mlx4Counts{0, 0, w.N}, nil
 	}
-	n := w.N
-	if n > mlx4PerPort {
-		n -= mlx4PerPort
+	return mlx4Counts{w.N}, nil
+}
+
+// mlx4 says what to write for n VFs: mlx4_core has no sriov_configure, and num_vfs of
+// its module is "both ports" with one value, and "port 1, port 2, both" with three.
+func (h Host) mlx4(p pci.PF, w Want) error {
+	num, err := h.mlx4Spread(p, w)
+	if err != nil {
+		return err
 	}
-	num := fmt.Sprintf(form, n)
-	if strings.Contains(where, "%[1]d") {
-		where = fmt.Sprintf(where, w.N)
+	where := "for all mlx4 cards of the host"
+	if w.N > mlx4PerPort {
+		where += fmt.Sprintf("; a port has %d at most, so they are on one port each", mlx4PerPort)
+	} else if len(num) == 3 {
+		where += fmt.Sprintf("; %[1]d,0,0 = on port 1, 0,%[1]d,0 = on port 2, 0,0,%[1]d = both ports in one VF", w.N)
 	}
 	// probe_vf: how many of them the host drives itself.
 	probe := num
 	if w.Driver == pci.VFIODriver || !w.Autoprobe {
-		probe = "0"
-		if strings.Contains(num, ",") {
-			probe = "0,0,0"
-		}
+		probe = make(mlx4Counts, len(num))
 	}
-	return fmt.Errorf("%w: write to %s:\noptions mlx4_core num_vfs=%s probe_vf=%s\n(%s; with three values every port must be Ethernet), "+
+	return fmt.Errorf("%w: `neutrino host prepare --pf %s --vfs %d` does it, or write to %s:\noptions mlx4_core num_vfs=%s probe_vf=%s\n(%s; with three values every port must be Ethernet), "+
 		"then reload mlx4_en, mlx4_ib and mlx4_core, or make the initramfs anew and reboot",
-		ErrModuleOption, mlx4File, num, probe, where)
+		ErrModuleOption, w.PF, w.N, mlx4File, num.text(","), probe.text(","), where)
 }

@@ -1,6 +1,7 @@
 package hostprep
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -8,184 +9,265 @@ import (
 	"strconv"
 	"strings"
 
-	"neutrino/internal/ledger"
+	"neutrino/internal/bootconf"
 	"neutrino/internal/machine"
+	"neutrino/internal/mstconfig"
 	"neutrino/internal/pci"
 )
 
-// ErrBadOption: an option of mlx4_core that its driver would refuse or cut down.
-var ErrBadOption = errors.New("not an option that mlx4_core takes")
+const (
+	mlx4Module = "mlx4_core"
+	mlx4Conf   = "etc/modprobe.d/neutrino-mlx4.conf"
+)
 
-// MLX4Count is num_vfs or probe_vf of mlx4_core: VFs of port 1 alone, of port 2 alone, and of both
-// ports (drivers/net/ethernet/mellanox/mlx4/main.c). Written with one value it is both.
-type MLX4Count struct{ Port1, Port2, Both int }
-
-// ParseMLX4Count reads "8", "4,4" or "4,4,0".
-func ParseMLX4Count(s string) (MLX4Count, error) {
-	parts := strings.Split(s, ",")
-	n := make([]int, len(parts))
-	for i, p := range parts {
-		v, err := strconv.Atoi(strings.TrimSpace(p))
-		if err != nil || v < 0 || len(parts) > 3 {
-			return MLX4Count{}, fmt.Errorf("%w: %.40q: want N, or three numbers: VFs of port 1, of port 2, of both", ErrBadOption, s)
+// planModules has what a mode needs beside the NIC's own driver loaded, now and at each boot, before VFs
+// are made.
+func (p *Preparation) planModules(context.Context) error {
+	var names []string
+	if p.want.Mode.hostdev() {
+		names = append(names, pci.VFIODriver)
+	}
+	if p.want.Mode != HostDev {
+		names = append(names, "macvtap")
+	}
+	p.write("etc/modules-load.d/neutrino.conf", "modules for "+string(p.want.Mode), writtenBy+strings.Join(names, "\n")+"\n")
+	for _, name := range names {
+		if !p.Loaded(strings.ReplaceAll(name, "-", "_")) && p.Tree.Live() {
+			p.Modules = append(p.Modules, name)
 		}
-		n[i] = v
-	}
-	c := MLX4Count{}
-	switch len(n) {
-	case 1:
-		c.Both = n[0]
-	case 2:
-		c.Port1, c.Port2 = n[0], n[1]
-	default:
-		c.Port1, c.Port2, c.Both = n[0], n[1], n[2]
-	}
-	return c, c.check()
-}
-
-// check holds a count against the limits: 126 functions in all, 63 per port, a VF of both ports counted on each.
-func (c MLX4Count) check() error {
-	switch {
-	case c.Port1 < 0 || c.Port2 < 0 || c.Both < 0:
-		return fmt.Errorf("%w: a negative number of VFs", ErrBadOption)
-	case c.Port1+c.Both > mlx4PerPort || c.Port2+c.Both > mlx4PerPort:
-		return fmt.Errorf("%w: %d VFs on port 1 and %d on port 2: a port has %d", ErrTooMany, c.Port1+c.Both, c.Port2+c.Both, mlx4PerPort)
-	case c.total() > mlx4Functions:
-		return fmt.Errorf("%w: %d VFs: a card has %d", ErrTooMany, c.total(), mlx4Functions)
 	}
 	return nil
 }
 
-func (c MLX4Count) total() int { return c.Port1 + c.Port2 + c.Both }
-
-// within reports whether c is no more than o of any kind: probe_vf within num_vfs.
-func (c MLX4Count) within(o MLX4Count) bool {
-	return c.Port1 <= o.Port1 && c.Port2 <= o.Port2 && c.Both <= o.Both
-}
-
-// text joins the values as the driver of the kernel (",") or, per device, that of OFED (";") wants them.
-func (c MLX4Count) text(dual bool, sep string) string {
-	if !dual {
-		return strconv.Itoa(c.Both)
+// planFirmware compares what the card keeps itself with what is needed: whether it has SR-IOV, with how
+// many VFs at most, and what its ports are. Keys are set where that was asked for, else said.
+func (p *Preparation) planFirmware(ctx context.Context) error {
+	short := p.want.VFs > p.pf.TotalVFs
+	card, err := mstconfig.Card{}, mstconfig.ErrNotInstalled
+	if mellanox(p.nic.Driver) && p.host.Firmware != nil {
+		card, err = p.host.Firmware.Query(ctx, p.Slot)
 	}
-	return strings.Join([]string{strconv.Itoa(c.Port1), strconv.Itoa(c.Port2), strconv.Itoa(c.Both)}, sep)
-}
-
-// MLX4 is the options of mlx4_core for one card.
-type MLX4 struct {
-	Slot  string
-	Dual  bool // two ports
-	Num   MLX4Count
-	Probe MLX4Count // of Num, how many the host drives itself: those for macvtap
-	// PerDevice writes the values for Slot alone, which the driver of OFED takes; the kernel's
-	// has one value for all cards.
-	PerDevice bool
-}
-
-// Line is the line for modprobe.d. All ports are Ethernet: with VFs of single ports they have to be.
-func (o MLX4) Line() (string, error) {
-	if err := errors.Join(o.Num.check(), o.Probe.check()); err != nil {
-		return "", err
+	var keys []FirmwareKey
+	switch {
+	case err == nil:
+		keys = p.firmwareKeys(card)
+	case !errors.Is(err, mstconfig.ErrNotInstalled):
+		return err
+	case mellanox(p.nic.Driver) && p.host.Firmware != nil:
+		p.note("mstconfig is not installed (package mstflint): the firmware's SRIOV_EN, NUM_OF_VFS and LINK_TYPE are not looked at")
 	}
-	if !o.Probe.within(o.Num) {
-		return "", fmt.Errorf("%w: probe_vf %s is more than num_vfs %s", ErrBadOption, o.Probe.text(true, ","), o.Num.text(true, ","))
+	if p.want.Firmware {
+		p.Firmware = append(p.Firmware, keys...)
+	} else {
+		for _, k := range keys {
+			p.note("the firmware has %s=%s for the next boot, and %s is needed: --firmware sets it", k.Key, k.Was, k.To)
+		}
 	}
-	ports, sep, prefix := "2", ",", ""
-	if o.PerDevice {
-		sep, prefix = ";", o.Slot+"-"
-	}
-	if o.Dual {
-		ports = "2" + sep + "2"
-	}
-	// Device-managed flow steering is what ethtool -U and VFs' own filters need.
-	return fmt.Sprintf("options mlx4_core port_type_array=%s%s num_vfs=%s%s probe_vf=%s%s enable_64b_cqe_eqe=1 log_num_mgm_entry_size=-1\n",
-		prefix, ports, prefix, o.Num.text(o.Dual, sep), prefix, o.Probe.text(o.Dual, sep)), nil
-}
-
-// mlx4Options are of n VFs on the port that a PF is named by.
-func mlx4Options(m machine.Machine, p pci.PF, w Prep) (MLX4, error) {
-	o := MLX4{Slot: p.Slot, Dual: len(p.Netdevs) > 1}
-	switch port := devPort(p, w.PF); {
-	case !o.Dual || port < 0:
-		o.Num.Both = w.VFs
-	case port == 0:
-		o.Num.Port1 = w.VFs
+	switch next := err == nil && (p.want.Firmware || len(keys) == 0); {
+	case !short || next && p.nextHasRoom(card):
+	case p.nic.PF == nil:
+		return fmt.Errorf("%s: %w: its firmware has SR-IOV off: ask for --firmware (with mstflint installed), or mstconfig -d %s set SRIOV_EN=1 NUM_OF_VFS=%d, then reboot", p.PF, pci.ErrNotPF, p.Slot, p.want.VFs)
 	default:
-		o.Num.Port2 = w.VFs
+		return tooMany(p.pf, Want{N: p.want.VFs})
 	}
-	if w.Ports != nil {
-		if o.Num = *w.Ports; o.Num.total() != w.VFs {
-			return o, fmt.Errorf("%w: --mlx4-ports %s is %d VFs, --vfs %d", ErrBadOption, o.Num.text(true, ","), o.Num.total(), w.VFs)
-		}
-		if !o.Dual && o.Num.Port1+o.Num.Port2 > 0 {
-			return o, fmt.Errorf("%w: --mlx4-ports %s: the card has one port", ErrBadOption, o.Num.text(true, ","))
-		}
+	if len(p.Firmware) > 0 || short {
+		p.reboot("the card's firmware takes its settings at a reboot (or mstfwreset)")
 	}
-	if w.Mode != HostDev {
-		o.Probe = o.Num
-	}
-	cards := 0
-	for _, n := range m.NICs {
-		if n.PF != nil && n.Driver == "mlx4_core" {
-			cards++
-		}
-	}
-	// The vendor's module says its own version, the kernel's 4.0-0.
-	version := m.Modules["mlx4_core"].Version
-	o.PerDevice = cards > 1 && version != "" && version != "4.0-0"
-	return o, o.Num.check()
+	return nil
 }
 
-// devPort is the port of a card that a netdev's name stands for; -1 = the PF was named otherwise.
-func devPort(p pci.PF, name string) int {
-	for _, d := range p.Netdevs {
-		if d.Name == name {
-			return d.DevPort
-		}
-	}
-	return -1
+// nextHasRoom reports whether the card will have the VFs when it is started anew: that is what its keys
+// say, or will.
+func (p *Preparation) nextHasRoom(card mstconfig.Card) bool {
+	n, known := card.Settings["NUM_OF_VFS"].Next.Number()
+	return known && n >= p.want.VFs || slices.ContainsFunc(p.Firmware, func(k FirmwareKey) bool { return k.Key == "NUM_OF_VFS" })
 }
 
-const mlx4Conf = "etc/modprobe.d/neutrino-mlx4.conf"
-
-// mlx4Changes write the options, and have the initial RAM disk made anew: it loads the driver.
-func mlx4Changes(t machine.Tree, m machine.Machine, o MLX4) ([]ledger.Change, []ledger.Maker, error) {
-	for _, name := range t.Names("etc/modprobe.d") {
-		file := path.Join("etc/modprobe.d", name)
-		text, _ := t.Text(file)
-		if file == mlx4Conf || !strings.HasSuffix(name, ".conf") {
-			continue
-		}
-		n := 0
-		for line := range strings.Lines(text) {
-			n++
-			if f := strings.Fields(line); len(f) > 2 && f[0] == "options" && f[1] == "mlx4_core" && sets(f[2:], "num_vfs", "probe_vf", "port_type_array") {
-				return nil, nil, fmt.Errorf("/%s:%d: %s: %w: remove these options there, and run it again", file, n, strings.TrimSpace(line), ErrContradiction)
-			}
+// firmwareKeys are those that have to change.
+func (p *Preparation) firmwareKeys(card mstconfig.Card) []FirmwareKey {
+	var out []FirmwareKey
+	need := func(key string, good func(int) bool, to int) {
+		s, ok := card.Settings[key]
+		if n, number := s.Next.Number(); ok && (!number || !good(n)) {
+			out = append(out, FirmwareKey{key, string(s.Next), strconv.Itoa(to)})
 		}
 	}
-	line, err := o.Line()
+	need("SRIOV_EN", func(n int) bool { return n == 1 }, 1)
+	need("NUM_OF_VFS", func(n int) bool { return n >= p.want.VFs }, p.want.VFs)
+	for _, port := range []string{"LINK_TYPE_P1", "LINK_TYPE_P2"} {
+		need(port, func(n int) bool { return n == 2 }, 2)
+	}
+	return out
+}
+
+// planDriver plans options of the driver's module, where the number of VFs is one.
+func (p *Preparation) planDriver(context.Context) error {
+	w := p.want
+	if p.nic.Driver != mlx4Module {
+		if w.Ports != nil || w.Probe != nil || len(w.Options) > 0 {
+			return fmt.Errorf("%s has driver %q: %w: VFs per port, VFs to probe and options of the module are for mlx4_core", p.PF, p.nic.Driver, ErrBadOption)
+		}
+		return nil
+	}
+	num, probe, err := p.mlx4Counts()
 	if err != nil {
+		return err
+	}
+	// Flow steering is what ethtool -U and VFs' own filters need.
+	want := map[string]string{"log_num_mgm_entry_size": "-1", "enable_64b_cqe_eqe": "1"}
+	types, all := p.ethernetPorts()
+	if all {
+		want["port_type_array"] = types
+	}
+	for name, value := range w.Options {
+		if err = checkMLX4Option(name, value); err != nil {
+			return err
+		}
+		want[name] = value
+	}
+	if ports := want["port_type_array"]; len(num) == 3 && (ports == "" || strings.Contains(ports, "1")) {
+		return fmt.Errorf("VFs of single ports of %s: %w: every port must be Ethernet: where that may be, ask for --module-option port_type_array=2,2", p.PF, ErrBadOption)
+	}
+	if want["num_vfs"], want["probe_vf"], err = p.mlx4Values(num, probe); err != nil {
+		return err
+	}
+	return p.moduleOptions(want)
+}
+
+// ethernetPorts is port_type_array for ports that are Ethernet already, so that they stay it.
+func (p *Preparation) ethernetPorts() (types string, all bool) {
+	var out []string
+	for _, i := range p.nic.Interfaces {
+		if i.Type != 1 {
+			return "", false
+		}
+		out = append(out, "2")
+	}
+	return strings.Join(out, ","), len(out) > 0
+}
+
+// mlx4Counts are num_vfs and probe_vf for this card.
+func (p *Preparation) mlx4Counts() (num, probe mlx4Counts, err error) {
+	w := p.want
+	if num = w.Ports; num == nil {
+		if num, err = p.host.mlx4Spread(p.pf, Want{PF: w.PF, N: w.VFs}); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err = num.check(); err != nil {
 		return nil, nil, err
 	}
-	c := []ledger.Change{writes(mlx4Conf, "VFs of ConnectX-3 are options of its driver", "# Written by: neutrino host prepare; neutrino host undo removes it.\n"+line)}
-	return c, initramfs(t, m), nil
+	if num.total() != w.VFs {
+		return nil, nil, fmt.Errorf("%w: --mlx4-ports %s is %d VFs, --vfs %d", ErrBadOption, num.text(","), num.total(), w.VFs)
+	}
+	if len(p.pf.Netdevs) == 1 && len(num) == 3 {
+		return nil, nil, fmt.Errorf("%w: --mlx4-ports %s: the card has one port", ErrBadOption, num.text(","))
+	}
+	probe = make(mlx4Counts, len(num))
+	switch {
+	case len(w.Probe) == 1 && len(num) > 1: // from port 1 on
+		left := w.Probe[0]
+		for i := range num {
+			probe[i] = min(left, num[i])
+			left -= probe[i]
+		}
+		if left > 0 {
+			probe = w.Probe
+		}
+	case w.Probe != nil:
+		probe = w.Probe
+	case w.Mode != HostDev:
+		copy(probe, num)
+	}
+	if !num.covers(probe) {
+		return nil, nil, fmt.Errorf("probe_vf=%s with num_vfs=%s: %w: the driver does not start with more VFs to drive than there are", probe.text(","), num.text(","), ErrBadOption)
+	}
+	return num, probe, nil
 }
 
-func sets(words []string, names ...string) bool {
-	return slices.ContainsFunc(words, func(w string) bool {
-		name, _, _ := strings.Cut(w, "=")
-		return slices.Contains(names, name)
+// mlx4Values are the options' texts. The kernel's own driver takes one value for all cards; the vendor's
+// takes one for each.
+func (p *Preparation) mlx4Values(num, probe mlx4Counts) (n, q string, err error) {
+	var cards []string
+	for _, nic := range p.NICs {
+		if nic.Driver == mlx4Module && !nic.VF() {
+			cards = append(cards, nic.Slot)
+		}
+	}
+	if len(cards) < 2 {
+		return num.text(","), probe.text(","), nil
+	}
+	if !p.vendorsMLX4() {
+		p.note("options of mlx4_core are for all of its cards: %s", strings.Join(cards, ", "))
+		return num.text(","), probe.text(","), nil
+	}
+	text, _ := p.Tree.Bytes(mlx4Conf)
+	have := bootconf.ModuleOptions(string(text), mlx4Module)
+	values := [2]string{}
+	for i, name := range []string{"num_vfs", "probe_vf"} {
+		old := mlx4Value{}
+		if now, ok := have[name]; ok {
+			if old, err = parseMLX4(now); err != nil {
+				return "", "", fmt.Errorf("%s in /%s: %w", name, mlx4Conf, err)
+			}
+		}
+		values[i] = old.with(p.Slot, [2]mlx4Counts{num, probe}[i], cards).String()
+	}
+	return values[0], values[1], nil
+}
+
+// vendorsMLX4 reports whether mlx4_core is the vendor's (MLNX_OFED): it says its own version, and has
+// options that the kernel's lacks.
+func (p *Preparation) vendorsMLX4() bool {
+	version := p.Machine.Modules[mlx4Module].Version
+	return version != "" && version != "4.0-0" || slices.ContainsFunc([]string{"roce_mode", "ingress_parser_mode", "block_loopback", "ud_gid_type"}, func(name string) bool {
+		_, ok := p.Param(mlx4Module, name)
+		return ok
 	})
 }
 
-// initramfs is the program that makes the initial RAM disks.
-func initramfs(t machine.Tree, m machine.Machine) []ledger.Maker {
-	switch {
-	case m.OS.Family == machine.Debian && (t.Exists("usr/sbin/update-initramfs") || !t.Live()):
-		return []ledger.Maker{{Argv: []string{"update-initramfs", "-u", "-k", m.Kernel.Release}, Files: []string{"boot/initrd.img-*", "var/lib/initramfs-tools/*"}}}
-	case m.Boot.Initramfs != "":
-		return []ledger.Maker{{Argv: strings.Fields(m.Boot.Initramfs), Files: []string{"boot/initramfs-*", "boot/initrd-*"}}}
+// moduleOptions writes options of mlx4_core, and has the initial RAM disks made anew. Where somebody has
+// written the same ones, they are told.
+func (p *Preparation) moduleOptions(want map[string]string) error {
+	for _, dir := range []string{"etc/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d", "run/modprobe.d"} {
+		for _, name := range p.Tree.Names(dir) {
+			file := path.Join(dir, name)
+			text, _ := p.Tree.Bytes(file)
+			if file == mlx4Conf || !counts(name, ".conf") {
+				continue
+			}
+			for option := range bootconf.ModuleOptions(string(text), mlx4Module) {
+				if _, ours := want[option]; ours {
+					return fmt.Errorf("/%s: options mlx4_core %s: %w: remove it there, and run it again", file, option, ErrContradiction)
+				}
+			}
+		}
 	}
+	for _, name := range sortedKeys(want) {
+		if now, ok := p.Param(mlx4Module, name); ok && !sameOption(now, want[name]) {
+			p.reboot("mlx4_core runs with %s=%s: it takes its options when it is loaded", name, now)
+		}
+	}
+	if p.pf.NumVFs != p.want.VFs {
+		p.reboot("mlx4_core has made %d VFs: it takes the number when it is loaded", p.pf.NumVFs)
+	}
+	p.write(mlx4Conf, "VFs of ConnectX-3 are options of its driver", bootconf.SetModuleOptions(writtenBy, mlx4Module, want))
+	p.initramfs()
 	return nil
+}
+
+// initramfs has the initial RAM disks made anew: the driver is loaded from there, with the options there.
+func (p *Preparation) initramfs() {
+	var copies []string // systemd-boot's
+	if p.Boot.Loader == machine.SystemdBoot {
+		copies = []string{"boot/efi/*/*/initrd*", "efi/*/*/initrd*", "boot/*/*/initrd*"}
+	}
+	switch {
+	case p.has("update-initramfs"), p.OS.Family == machine.Debian && !p.Tree.Live():
+		p.maker(append([]string{"boot/initrd.img-*", "var/lib/initramfs-tools/*"}, copies...), "update-initramfs", "-u", "-k", "all")
+	case p.has("dracut"), p.Boot.Initramfs != "":
+		p.maker(append([]string{"boot/initramfs-*", "boot/initrd-*"}, copies...), "dracut", "--force", "--regenerate-all")
+	default:
+		p.note("neither update-initramfs nor dracut is there: where mlx4_core is in the initial RAM disk, make that anew before you reboot")
+	}
 }

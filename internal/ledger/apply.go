@@ -280,6 +280,25 @@ func (b *book) matches(m Maker) ([]string, error) {
 	return out, nil
 }
 
+// settle brings what a program has made to the disk, and names it: such programs do not, and
+// once it is noted that one has ended, nobody would run it again after a power cut.
+func (b *book) settle(m Maker) ([]string, error) {
+	names, err := b.matches(m)
+	for _, name := range names {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = b.root.Lstat(name)
+		}
+		if err == nil && info.Mode().IsRegular() {
+			err = syncName(b.root, name)
+		}
+		if err == nil {
+			err = syncName(b.root, path.Dir(name))
+		}
+	}
+	return names, err
+}
+
 // put gives a name its new content.
 func (b *book) put(d Diff) error {
 	e := b.entry(d.Path)
@@ -304,7 +323,7 @@ func (b *book) place(name string, want State, fill func(*os.File) error) error {
 		if !isDir(b.root, path.Dir(name)) {
 			return nil
 		}
-		return syncDir(b.root, path.Dir(name))
+		return syncName(b.root, path.Dir(name))
 	case Symlink:
 		if err := b.root.Symlink(want.Target, tmp); err != nil {
 			return err
@@ -321,7 +340,7 @@ func (b *book) place(name string, want State, fill func(*os.File) error) error {
 	if err := b.root.Rename(tmp, name); err != nil {
 		return err
 	}
-	return syncDir(b.root, path.Dir(name))
+	return syncName(b.root, path.Dir(name))
 }
 
 // unfinished is where a file is made before it is put in place.
@@ -369,7 +388,7 @@ func write(root *os.Root, name string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(root, path.Dir(name))
+	return syncName(root, path.Dir(name))
 }
 
 // make runs a maker and notes what it has made.
@@ -381,7 +400,7 @@ func (b *book) make(ctx context.Context, m Maker, run func(context.Context, []st
 		return err
 	}
 	b.hook("ran " + m.name())
-	names, err := b.matches(m)
+	names, err := b.settle(m)
 	if err != nil {
 		return err
 	}

@@ -187,26 +187,6 @@ func TestUndoMakesAnewWhatIsOutOfDate(t *testing.T) {
 	}
 }
 
-type crash struct{}
-
-// dies runs f until it passes the nth point.
-func dies(n int, f func(hook func(string))) (died bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(crash); !ok {
-				panic(r)
-			}
-			died = true
-		}
-	}()
-	f(func(string) {
-		if n--; n < 0 {
-			panic(crash{})
-		}
-	})
-	return false
-}
-
 // TestCrashes: whatever the tree, the changes and the moment, undo leads back to what was.
 func TestCrashes(t *testing.T) {
 	base := t.TempDir()
@@ -251,7 +231,7 @@ func TestCrashes(t *testing.T) {
 			if rapid.Bool().Draw(t, "make") {
 				w.Makers = []Maker{maker}
 			}
-			dies(rapid.IntRange(0, 40).Draw(t, "apply dies"), func(hook func(string)) {
+			ledgertest.Dies(rapid.IntRange(0, 40).Draw(t, "apply dies"), func(hook func(string)) {
 				p.die = func() { hook("amid the program") }
 				if err := New(root, where, WithHook(hook)).Apply(ctx, w); err != nil {
 					t.Fatal(err)
@@ -259,7 +239,7 @@ func TestCrashes(t *testing.T) {
 			})
 		}
 		for range 2 {
-			dies(rapid.IntRange(0, 20).Draw(t, "undo dies"), func(hook func(string)) {
+			ledgertest.Dies(rapid.IntRange(0, 20).Draw(t, "undo dies"), func(hook func(string)) {
 				if _, err := New(root, where, WithHook(hook)).Undo(ctx, Back{}); err != nil && !errors.Is(err, ErrNothing) {
 					t.Fatal(err)
 				}

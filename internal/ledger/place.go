@@ -177,14 +177,14 @@ func (b *book) appear() error {
 	below := strings.TrimPrefix(b.dir, firstMissing(b.Dirs, b.dir))
 	from := strings.TrimSuffix(b.at, below)
 	to := firstMissing(b.Dirs, b.dir)
-	if err := errors.Join(syncDir(b.root, path.Join(b.at, blobDir)), syncDir(b.root, b.at), syncDir(b.root, from)); err != nil {
+	if err := errors.Join(syncName(b.root, path.Join(b.at, blobDir)), syncName(b.root, b.at), syncName(b.root, from)); err != nil {
 		return err
 	}
 	if err := b.root.Rename(from, to); err != nil {
 		return err
 	}
 	b.at, b.fresh = b.dir, false
-	return syncDir(b.root, path.Dir(to))
+	return syncName(b.root, path.Dir(to))
 }
 
 // firstMissing is the uppermost directory that comes with the ledger.
@@ -211,7 +211,7 @@ func (b *book) vanish() error {
 	old := b.going(path.Dir(from))
 	err := b.root.Rename(from, old)
 	if err == nil {
-		err = syncDir(b.root, path.Dir(from))
+		err = syncName(b.root, path.Dir(from))
 	}
 	b.hook("gone")
 	if err == nil {
@@ -256,7 +256,7 @@ func (b *book) blob(name string) (State, error) {
 		err = b.root.Remove(tmp)
 	}
 	if err == nil {
-		err = syncDir(b.root, path.Join(b.at, blobDir))
+		err = syncName(b.root, path.Join(b.at, blobDir))
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("keep what %s was: %w", name, err)
@@ -264,7 +264,8 @@ func (b *book) blob(name string) (State, error) {
 	return s, nil
 }
 
-func syncDir(root *os.Root, name string) error {
+// syncName brings a file, or which names a directory has, to the disk.
+func syncName(root *os.Root, name string) error {
 	d, err := root.Open(name)
 	if err != nil {
 		return err

@@ -189,6 +189,9 @@ func (b *book) made(ctx context.Context, w Back) ([]Outcome, error) {
 			if err = w.Run(ctx, m.Argv); err != nil {
 				return out, fmt.Errorf("run %s: %w", m.name(), err)
 			}
+			if _, err = b.settle(*m); err != nil {
+				return out, fmt.Errorf("run %s: %w", m.name(), err)
+			}
 		}
 		for j := range b.Entries {
 			e := &b.Entries[j]

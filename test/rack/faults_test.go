@@ -2,6 +2,8 @@ package rack
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,25 @@ func (s *story) faults(t *testing.T) {
 	t.Logf("lost %d of the pings between the VFs of two hosts", lost)
 	if lost > 0 {
 		t.Error("nothing of what was done is in the way of two VFs, yet pings were lost")
+	}
+}
+
+// silence: what was done so far is normal life, and a warning is for what an operator has to
+// act on.
+func (s *story) silence(t *testing.T) {
+	for _, m := range s.machines() {
+		if said := m.sh(t, "grep -E 'level=(WARN|ERROR)' /run/agent.log || true"); said != "" {
+			t.Errorf("%s warns of:\n%s", m.name, said)
+		}
+	}
+	log, err := os.ReadFile(filepath.Join(s.dir, "controller.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+			t.Errorf("the controller warns of: %s", line)
+		}
 	}
 }
 

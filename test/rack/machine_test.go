@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,28 +19,10 @@ import (
 type machine struct {
 	name, addr string
 	share      string
-	console    lockedBuffer
+	console    rig.Console
 	stop       context.CancelFunc
 	down       chan struct{} // closed when it is
 	err        error         // why, after down
-}
-
-// lockedBuffer keeps what a machine says.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // hostScript sets a machine up, and lets the test in.

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"neutrino/test/rig"
 )
 
 // inside says that the process is in the rack's namespaces.
@@ -18,10 +18,6 @@ const inside = "NEUTRINO_RACK_INSIDE"
 
 // frozen is set when a machine stood still, or its emulator died.
 var frozen atomic.Bool
-
-// runAgain is the exit code of a run in which a machine stood still: it says nothing of the
-// product.
-const runAgain = 75
 
 // TestMain runs the tests in a process with namespaces of its own: what it starts, makes and
 // sends is in there, and goes with it.
@@ -36,33 +32,11 @@ func TestMain(m *testing.M) {
 		}
 		code := m.Run()
 		if code != 0 && frozen.Load() {
-			code = runAgain
+			code = rig.FailedCode
 		}
 		os.Exit(code)
 	}
-	code := runAgain
-	for try := 0; code == runAgain && try < 3; try++ {
-		if try > 0 {
-			fmt.Println("=== AGAIN: a machine stood still")
-		}
-		code = enter()
-	}
-	os.Exit(code)
-}
-
-// enter runs this program in new namespaces and returns its exit code.
-func enter() int {
-	runtime.LockOSThread() // the child ends with the thread that started it
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
-	if cmd.ProcessState == nil {
-		fmt.Fprintln(os.Stderr, "rack: make its namespaces:", err)
-		return 1
-	}
-	return cmd.ProcessState.ExitCode()
+	os.Exit(rig.Tries(inside+"=1", unix.CLONE_NEWNET|unix.CLONE_NEWNS))
 }
 
 // settle keeps what is mounted, and the names of namespaces, to this process.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"neutrino/test/rig"
 )
 
 // TestRack is one story: the rack is dear to boot. What a step needs of those before it is
@@ -25,6 +27,7 @@ func TestRack(t *testing.T) {
 		{"RouterLeadsOutsideAndFloatingIPIn", s.router},
 		{"IPv6", s.ipv6},
 		{"MetadataIsTheInstancesOwn", s.metadata},
+		{"NothingIsWarnedOf", s.silence}, // before the faults
 		{"WhatDiesCutsNothing", s.faults},
 	} {
 		if !t.Run(step.name, step.do) {
@@ -127,7 +130,7 @@ func (s *story) tags(t *testing.T) {
 // capture returns what tcpdump says of the frames on an interface while do runs.
 func (s *story) capture(t *testing.T, where, dev, filter string, do func()) string {
 	t.Helper()
-	var out lockedBuffer
+	var out rig.Console
 	args := append(strings.Fields(where), "tcpdump", "-i", dev, "-nn", "-e", "-l", "--immediate-mode")
 	if filter != "" {
 		args = append(args, filter)

@@ -45,7 +45,7 @@ const stillFor = 2 * time.Minute
 
 // watch returns ErrFrozen, with the state of the processors, when the machine has given no
 // sign of life for too long, and nil when ctx ends.
-func (m Machine) watch(ctx context.Context) error {
+func (e emulator) watch(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	last, seen := time.Now(), time.Time{}
@@ -55,19 +55,19 @@ func (m Machine) watch(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if st, err := os.Stat(filepath.Join(m.Share, "alive")); err == nil && !st.ModTime().Equal(seen) {
+		if st, err := os.Stat(filepath.Join(e.share, "alive")); err == nil && !st.ModTime().Equal(seen) {
 			last, seen = time.Now(), st.ModTime()
 		}
-		if still := time.Since(last); still > cmp.Or(m.stillFor, stillFor) {
-			return fmt.Errorf("%w for %s: %s", ErrFrozen, still.Round(time.Second), m.registers())
+		if still := time.Since(last); still > cmp.Or(e.stillFor, stillFor) {
+			return fmt.Errorf("%w for %s: %s", ErrFrozen, still.Round(time.Second), e.registers())
 		}
 	}
 }
 
 // registers asks QEMU for the instruction pointers of its processors, twice: whether they
 // move tells a machine that is stuck from one that is starved.
-func (m Machine) registers() string {
-	c, err := net.DialTimeout("unix", filepath.Join(m.Share, "monitor"), 5*time.Second)
+func (e emulator) registers() string {
+	c, err := net.DialTimeout("unix", filepath.Join(e.share, "monitor"), 5*time.Second)
 	if err != nil {
 		return "QEMU's monitor does not answer: " + err.Error()
 	}

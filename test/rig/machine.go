@@ -1,23 +1,18 @@
 package rig
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -55,9 +50,6 @@ const cpu = "max,erms=off,fsrm=off,la57=off"
 // highres=off so that the tick is the timer's own period).
 const kernelArgs = "console=ttyS0 panic=-1 quiet no_timer_check nohz=off highres=off intel_iommu=on iommu=pt mitigations=off"
 
-// errEnded is why a machine is not watched any more.
-var errEnded = errors.New("the machine went down")
-
 // machines counts those of this process.
 var machines atomic.Uint32
 
@@ -91,44 +83,8 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	// The signal comes when the thread ends that started QEMU: no other goroutine may
-	// have that thread and end it (prctl(2), PR_SET_PDEATHSIG).
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	ctx, off := context.WithCancelCause(ctx)
-	defer off(nil)
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
-	cmd.ExtraFiles = taps
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = 5 * time.Second
-	console, err := cmd.StdoutPipe()
-	if err != nil {
+	if err = (emulator{args, taps, m.Share, m.Output, m.stillFor}).run(ctx); err != nil {
 		return 0, err
-	}
-	var words strings.Builder
-	cmd.Stderr = &words
-	if err = cmd.Start(); err != nil {
-		return 0, fmt.Errorf("start QEMU: %w", err)
-	}
-	closeAll(taps) // QEMU has them now
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		if frozen := m.watch(ctx); frozen != nil {
-			off(frozen)
-		}
-	})
-	cerr := copyConsole(m.Output, console)
-	err = errors.Join(cmd.Wait(), cerr)
-	off(errEnded) // the first cause stays
-	watching.Wait()
-	if !errors.Is(context.Cause(ctx), errEnded) {
-		return 0, fmt.Errorf("the machine was switched off: %w", context.Cause(ctx))
-	}
-	switch {
-	case died(err):
-		return 0, fmt.Errorf("%w: %w: %s", ErrDied, err, words.String())
-	case err != nil:
-		return 0, fmt.Errorf("QEMU: %w: %s", err, words.String())
 	}
 	text, err := os.ReadFile(filepath.Join(m.Share, "exit"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -187,37 +143,12 @@ func environment(vars []string) (string, error) {
 
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		_ = f.Close()
-	}
-}
-
-// copyConsole passes lines on without the carriage returns of a serial line, until the
-// console ends. It reads on when nobody takes what it reads: QEMU would stand still.
-func copyConsole(to io.Writer, from io.Reader) error {
-	r := bufio.NewReader(from)
-	var failed error
-	for {
-		line, err := r.ReadString('\n')
-		if line = strings.TrimRight(line, "\r\n"); failed == nil && (line != "" || err == nil) {
-			_, failed = fmt.Fprintln(to, line)
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
-			return failed
-		}
-		if err != nil {
-			return errors.Join(failed, fmt.Errorf("read the console: %w", err))
-		}
-	}
-}
-
 // args are QEMU's. number is this machine's among those of this process: no two that
 // are wired to one bridge may have the same MACs.
 func (m Machine) args(k kernel, initramfs string, taps []*os.File, number uint32) ([]string, error) {
 	memory := cmp.Or(m.Memory, maxMemory)
 	if memory > maxMemory {
-		return nil, fmt.Errorf("a machine of %d MiB: with more than %d MiB the PFs of QEMU's igb get no interrupt from their VFs", memory, maxMemory)
+		return nil, tooMuch(memory)
 	}
 	args := []string{
 		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
@@ -229,9 +160,6 @@ func (m Machine) args(k kernel, initramfs string, taps []*os.File, number uint32
 		"-fsdev", "local,id=r,path=/,security_model=none,readonly=on,multidevs=remap", "-device", "virtio-9p-pci,fsdev=r,mount_tag=root",
 		"-fsdev", "local,id=s,path=" + m.Share + ",security_model=none", "-device", "virtio-9p-pci,fsdev=s,mount_tag=share",
 	}
-	mac := func(kind, i int) string {
-		return fmt.Sprintf("52:%02x:%02x:%02x:%02x:%02x", 0x54+kind, os.Getpid()>>8&0xff, os.Getpid()&0xff, number&0xff, i)
-	}
 	// QEMU's descriptors begin with 3, the first of exec.Cmd's ExtraFiles.
 	wired := len(taps) - len(m.Wires)
 	for i := range m.NICs {
@@ -239,13 +167,30 @@ func (m Machine) args(k kernel, initramfs string, taps []*os.File, number uint32
 		if i < wired {
 			net = fmt.Sprintf("tap,id=n%d,fd=%d,vhost=off", i, 3+i)
 		}
-		args = append(args, "-netdev", net,
-			"-device", fmt.Sprintf("pcie-root-port,id=rp%d,slot=%d", i, i+1),
-			"-device", fmt.Sprintf("igb,netdev=n%d,bus=rp%d,mac=%s", i, i, mac(0, i)))
+		args = append(args, sriovNIC(net, i, number)...)
 	}
 	for i := range m.Wires {
 		args = append(args, "-netdev", fmt.Sprintf("tap,id=w%d,fd=%d,vhost=off", i, 3+wired+i),
-			"-device", fmt.Sprintf("virtio-net-pci,netdev=w%d,mac=%s", i, mac(1, i)))
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=w%d,mac=%s", i, mac(1, i, number)))
 	}
 	return args, nil
+}
+
+// sriovNIC is the i-th igb NIC of a machine behind a port of its own, with QEMU's words
+// for what it is wired to.
+func sriovNIC(netdev string, i int, number uint32) []string {
+	return []string{
+		"-netdev", netdev,
+		"-device", fmt.Sprintf("pcie-root-port,id=rp%d,slot=%d", i, i+1),
+		"-device", fmt.Sprintf("igb,netdev=n%d,bus=rp%d,mac=%s", i, i, mac(0, i, number)),
+	}
+}
+
+// mac is an address that no other machine of this process or of another one has.
+func mac(kind, i int, number uint32) string {
+	return fmt.Sprintf("52:%02x:%02x:%02x:%02x:%02x", 0x54+kind, os.Getpid()>>8&0xff, os.Getpid()&0xff, number&0xff, i)
+}
+
+func tooMuch(memory int) error {
+	return fmt.Errorf("a machine of %d MiB: with more than %d MiB the PFs of QEMU's igb get no interrupt from their VFs", memory, maxMemory)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"neutrino/internal/machine"
 )
@@ -45,9 +46,9 @@ func NodeCPUs(root string, local netip.Addr) (machine.CPUList, error) {
 func nodeCPUs(t machine.Tree, name string) (machine.CPUList, error) {
 	nodes := "sys/devices/system/node"
 	online := t.List("sys/devices/system/cpu", "online")
-	node, ok := t.Number("sys/class/net", name, "device/numa_node")
+	node, ok := nodeOf(t, name)
 	switch {
-	case ok && node >= 0:
+	case ok:
 		cpus := t.List(nodes, fmt.Sprintf("node%d", node), "cpulist").And(online)
 		if len(cpus) == 0 {
 			return nil, fmt.Errorf("processors of node %d, where %s is: %w", node, name, ErrNoNode)
@@ -57,4 +58,21 @@ func nodeCPUs(t machine.Tree, name string) (machine.CPUList, error) {
 		return online, nil
 	}
 	return nil, fmt.Errorf("%s does not say where it is, and there is more than one node: %w; choose processors with --cpu", name, ErrNoNode)
+}
+
+// nodeOf is the node of a NIC, or of what a VLAN, bond or bridge is on: its first port that has one.
+func nodeOf(t machine.Tree, name string) (int, bool) {
+	if node, ok := t.Number("sys/class/net", name, "device/numa_node"); ok {
+		return node, node >= 0
+	}
+	for _, n := range t.Names("sys/class/net", name) {
+		lower, is := strings.CutPrefix(n, "lower_")
+		if !is {
+			continue
+		}
+		if node, ok := t.Number("sys/class/net", lower, "device/numa_node"); ok && node >= 0 {
+			return node, true
+		}
+	}
+	return -1, false
 }

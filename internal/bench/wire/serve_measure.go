@@ -163,7 +163,7 @@ func (s *Server) measure(ctx context.Context, c *net.TCPConn, from netip.Addr, b
 		return err
 	}
 	defer closeAll(lines)
-	loud, err := quiet(cpus)
+	loud, err := quiet(cpus, len(lines))
 	if err != nil {
 		return err
 	}

@@ -222,3 +222,22 @@ func TestNeighboursAreAllowed(t *testing.T) {
 		t.Errorf("loopback and a host far away: %v", got)
 	}
 }
+
+// Loops hold processors of the runtime, so a process has only so many.
+func TestLoopsAreBounded(t *testing.T) {
+	loud, err := quiet(nil, loopRoom)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = quiet(nil, 1); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more: %v, want ErrBusy", err)
+	}
+	loud()
+	if loud, err = quiet(nil, 1); err != nil {
+		t.Fatalf("afterwards: %v", err)
+	}
+	loud()
+	if hush.held != 0 || hush.loops != 0 {
+		t.Errorf("%d and %d are left", hush.held, hush.loops)
+	}
+}

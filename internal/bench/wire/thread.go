@@ -21,6 +21,7 @@ const loopRoom = 2 * 64
 var hush struct {
 	sync.Mutex
 	held    int
+	loops   int
 	gc      int
 	procs   int
 	allowed unix.CPUSet
@@ -32,10 +33,13 @@ var hush struct {
 //
 // Loops hold their processor of the runtime while they are blocked in the kernel, so
 // nothing that stops the world may happen while one runs: what does is done here, by the
-// first that comes and the last that goes.
-func quiet(cpus []int) (func(), error) {
+// first that comes and the last that goes. That is also why there is a bound to the loops of a process.
+func quiet(cpus []int, loops int) (func(), error) {
 	hush.Lock()
 	defer hush.Unlock()
+	if hush.loops+loops > loopRoom {
+		return nil, fmt.Errorf("%w: %d flows are measured in this process already, and %d more would be more than %d", ErrBusy, hush.loops, loops, loopRoom)
+	}
 	if hush.held == 0 {
 		if err := unix.SchedGetaffinity(0, &hush.allowed); err != nil {
 			return nil, fmt.Errorf("read the processors of this process: %w", err)
@@ -46,16 +50,18 @@ func quiet(cpus []int) (func(), error) {
 		hush.procs = runtime.GOMAXPROCS(runtime.NumCPU() + loopRoom)
 	}
 	hush.held++
+	hush.loops += loops
 	for _, c := range cpus {
 		hush.taken[c]++
 	}
 	spread()
-	return func() { loud(cpus) }, nil
+	return func() { loud(cpus, loops) }, nil
 }
 
-func loud(cpus []int) {
+func loud(cpus []int, loops int) {
 	hush.Lock()
 	defer hush.Unlock()
+	hush.loops -= loops
 	for _, c := range cpus {
 		if hush.taken[c]--; hush.taken[c] == 0 {
 			delete(hush.taken, c)

@@ -19,7 +19,7 @@ const (
 
 // measure runs the loops of this end, watches them, and puts what they count into a run.
 func (r *run) measure(ctx context.Context, cpus machine.CPUList, sample *bench.Run, server *remote) error {
-	loud, err := quiet(cpus)
+	loud, err := quiet(cpus, len(r.lines))
 	if err != nil {
 		return err
 	}

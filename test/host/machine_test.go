@@ -1,0 +1,265 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"neutrino/test/rig"
+)
+
+// How long things may take. The emulation is slow, and its machine may have other work.
+const (
+	bootLimit = 10 * time.Minute
+	runLimit  = 6 * time.Minute
+)
+
+// machine is a host that runs.
+type machine struct {
+	share   string
+	console rig.Console
+	heard   chan answer // what its hand says
+	hand    net.Conn
+	boot    string // the id of this boot
+	orders  int
+	stop    context.CancelFunc
+	down    chan struct{} // closed when it is
+	err     error         // why, after down
+}
+
+// answer and order are the hand's.
+type answer struct {
+	ID    int     `json:"id"`
+	Boot  string  `json:"boot"`
+	Code  int     `json:"code"`
+	Out   string  `json:"out"`
+	Files []entry `json:"files"`
+}
+
+type order struct {
+	ID     int           `json:"id"`
+	Script string        `json:"script"`
+	Walk   []string      `json:"walk"`
+	Limit  time.Duration `json:"limit"`
+	Strike *strike       `json:"strike"`
+}
+
+// strike ends a run at the Nth line that matches: by kill -9, or with the machine's power.
+type strike struct {
+	Line string `json:"line"`
+	Nth  int    `json:"nth"`
+	Cut  bool   `json:"cut"`
+}
+
+// last is the end of what the machine has written.
+func (m *machine) last(lines int) string {
+	all := strings.Split(m.console.String(), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// boot switches a host on. It goes with the test.
+func boot(t *testing.T, h rig.Host) *machine {
+	t.Helper()
+	m := &machine{share: t.TempDir(), heard: make(chan answer, 4), down: make(chan struct{})}
+	build(t, filepath.Join(m.share, "hand"), "neutrino/test/host/hand")
+	h.Share, h.Port, h.Output, h.StillFor = m.share, filepath.Join(m.share, "port"), &m.console, 5*time.Minute
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", h.Port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m.stop = stop
+	go func() {
+		defer close(m.down)
+		m.err = h.Run(ctx)
+		if rig.EmulatorFailed(m.err) {
+			frozen.Store(true)
+		}
+		_ = l.Close()
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the console:\n%s", m.last(40))
+		}
+		stop()
+		<-m.down
+	})
+	if m.hand, err = l.Accept(); err != nil {
+		<-m.down
+		t.Fatalf("QEMU does not connect its port: %v: %v", err, m.err)
+	}
+	go m.listen()
+	return m
+}
+
+// listen takes what the hand says until the machine is down. A reset cuts lines short:
+// what is no answer is none.
+func (m *machine) listen() {
+	defer close(m.heard)
+	in := bufio.NewReader(m.hand)
+	for {
+		line, err := in.ReadBytes('\n')
+		var a answer
+		if json.Unmarshal(line, &a) == nil {
+			select {
+			case m.heard <- a:
+			case <-m.down:
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// next is the next thing the hand says.
+func (m *machine) next(t *testing.T, limit time.Duration) answer {
+	t.Helper()
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	select {
+	case a, ok := <-m.heard:
+		if ok {
+			return a
+		}
+		<-m.down
+		t.Fatalf("the machine went down: %v", m.err)
+	case <-over.C:
+		t.Fatalf("the machine says nothing for %s", limit)
+	}
+	return answer{}
+}
+
+// arrive waits until the machine has booted, this time or again, and everything it starts
+// at boot has been started.
+func (m *machine) arrive(t *testing.T) {
+	t.Helper()
+	start := time.Now()
+	for {
+		if a := m.next(t, bootLimit); a.Boot != "" {
+			if a.Boot == m.boot {
+				t.Fatal("the hand was started again without a boot")
+			}
+			m.boot = a.Boot
+			break
+		}
+	}
+	state, _ := m.try(t, "systemctl is-system-running --wait")
+	t.Logf("up after %s: %s", time.Since(start).Round(time.Second), strings.TrimSpace(state))
+}
+
+func (m *machine) send(t *testing.T, o order) {
+	t.Helper()
+	m.orders++
+	o.ID = m.orders
+	o.Limit = runLimit
+	line, err := json.Marshal(o)
+	if err == nil {
+		_, err = m.hand.Write(append(line, '\n'))
+	}
+	if err != nil {
+		t.Fatalf("ask the machine: %v", err)
+	}
+}
+
+func (m *machine) ask(t *testing.T, o order) answer {
+	t.Helper()
+	m.send(t, o)
+	a := m.next(t, runLimit+time.Minute)
+	if a.Boot != "" {
+		t.Fatalf("the machine booted while it did %q; the end of its console:\n%s", o.Script, m.last(30))
+	}
+	if a.ID != m.orders {
+		t.Fatalf("an answer to order %d, want %d", a.ID, m.orders)
+	}
+	return a
+}
+
+// try runs a script and returns its output and exit code.
+func (m *machine) try(t *testing.T, script string) (out string, code int) {
+	t.Helper()
+	a := m.ask(t, order{Script: script})
+	return a.Out, a.Code
+}
+
+// sh runs a script that has to succeed.
+func (m *machine) sh(t *testing.T, script string) string {
+	t.Helper()
+	out, code := m.try(t, script)
+	if code != 0 {
+		t.Fatalf("%s: exit code %d:\n%s", script, code, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// cut runs a script and cuts the machine's power at the nth line that matches. It is up
+// again afterwards.
+func (m *machine) cut(t *testing.T, script, line string, nth int) {
+	t.Helper()
+	m.send(t, order{Script: script, Strike: &strike{Line: line, Nth: nth, Cut: true}})
+	before := m.boot
+	a := m.next(t, bootLimit)
+	if a.Boot == "" || a.Boot == before {
+		t.Fatalf("%s: the power was not cut at line %d with %q: exit code %d:\n%s", script, nth, line, a.Code, a.Out)
+	}
+	m.boot = a.Boot
+	m.sh(t, "systemctl is-system-running --wait || true")
+}
+
+// reboot boots the machine again as an administrator does.
+func (m *machine) reboot(t *testing.T) {
+	t.Helper()
+	m.sh(t, "systemctl reboot --no-block")
+	m.arrive(t)
+}
+
+// off switches the machine off and waits until it is.
+func (m *machine) off(t *testing.T) {
+	t.Helper()
+	m.sh(t, "systemctl poweroff --no-block")
+	over := time.NewTimer(bootLimit)
+	defer over.Stop()
+	select {
+	case <-m.down:
+		if m.err != nil {
+			t.Fatal(m.err)
+		}
+	case <-over.C:
+		t.Fatalf("it is not off after %s", bootLimit)
+	}
+}
+
+// walk lists the files of the disk, below some directories.
+func (m *machine) walk(t *testing.T, roots ...string) map[string]entry {
+	t.Helper()
+	a := m.ask(t, order{Walk: roots})
+	if a.Code != 0 {
+		t.Fatal(a.Out)
+	}
+	out := make(map[string]entry, len(a.Files))
+	for _, f := range a.Files {
+		out[f.Path] = f
+	}
+	return out
+}
+
+// entry is a file of the disk; see the hand.
+type entry struct {
+	Path string `json:"p"`
+	Mode uint32 `json:"m"`
+	UID  uint32 `json:"u"`
+	GID  uint32 `json:"g"`
+	What string `json:"w"`
+	Attr string `json:"a"`
+	Time int64  `json:"t"`
+}
+
+func (e entry) String() string {
+	return fmt.Sprintf("%o %d:%d %s %s %d", e.Mode, e.UID, e.GID, e.What, e.Attr, e.Time)
+}

@@ -1,0 +1,95 @@
+package rig
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Host is a machine with a disk of its own, which boots from it as a server does, and
+// may be rebooted. What is on the disk is the caller's.
+type Host struct {
+	Disk   string // a raw image; it is written to
+	NICs   int    // igb NICs of seven VFs each, on a hub of their own
+	Memory int    // MiB; 0 = 1024; see maxMemory
+	AMD    bool   // an IOMMU of AMD's; else one of Intel's
+	// Kernel, Initrd and Append boot a kernel past the disk's boot loader.
+	Kernel, Initrd, Append string
+	// Share is a directory of this machine that its kernel finds as the 9p file system
+	// "share". Files "alive" and "monitor" in it are the rig's.
+	Share string
+	// Port is a Unix socket of the caller's, which listens: it is connected to the virtio
+	// port "hand" in there as long as the machine runs, over its reboots.
+	Port string
+	// Output takes what the machine writes on its serial line.
+	Output io.Writer
+	// StillFor is after how long without a line on the console, or a change of the file
+	// "alive", the machine counts as frozen.
+	StillFor time.Duration
+}
+
+// HostArgs are for the command line of a Host's kernel: without them it does not stand
+// the emulation for long. See kernelArgs.
+const HostArgs = "console=ttyS0 panic=-1 no_timer_check nohz=off highres=off mitigations=off"
+
+// Run boots the machine, and returns when it has been powered off. When ctx ends the
+// machine is switched off. Errors are those of Machine.Run.
+func (h Host) Run(ctx context.Context) error {
+	args, err := h.args(machines.Add(1))
+	if err != nil {
+		return err
+	}
+	alive := filepath.Join(h.Share, "alive")
+	if err = os.WriteFile(alive, nil, 0o600); err != nil {
+		return err
+	}
+	out := &lively{to: h.Output, sign: alive}
+	return emulator{args: args, share: h.Share, output: out, stillFor: h.StillFor}.run(ctx)
+}
+
+// lively gives a sign of life for each line.
+type lively struct {
+	to   io.Writer
+	sign string
+}
+
+func (l *lively) Write(line []byte) (int, error) {
+	now := time.Now()
+	if err := os.Chtimes(l.sign, now, now); err != nil {
+		return 0, fmt.Errorf("give a sign of life: %w", err)
+	}
+	return l.to.Write(line)
+}
+
+func (h Host) args(number uint32) ([]string, error) {
+	memory := cmp.Or(h.Memory, 1024)
+	if memory > maxMemory {
+		return nil, tooMuch(memory)
+	}
+	iommu := "intel-iommu,intremap=on,caching-mode=on"
+	if h.AMD {
+		iommu = "amd-iommu,intremap=on"
+	}
+	args := []string{
+		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
+		"-nodefaults", "-display", "none", "-serial", "stdio",
+		"-monitor", "unix:" + filepath.Join(h.Share, "monitor") + ",server=on,wait=off",
+		"-device", iommu,
+		"-drive", "file=" + h.Disk + ",format=raw,if=none,id=disk,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=disk",
+		"-fsdev", "local,id=s,path=" + h.Share + ",security_model=none", "-device", "virtio-9p-pci,fsdev=s,mount_tag=share",
+		"-chardev", "socket,id=hand,path=" + h.Port, "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=hand,name=hand",
+		"-netdev", "user,id=mgmt,restrict=on", "-device", "virtio-net-pci,netdev=mgmt,mac=" + mac(1, 0, number),
+	}
+	if h.Kernel != "" {
+		args = append(args, "-kernel", h.Kernel, "-initrd", h.Initrd, "-append", h.Append, "-no-reboot")
+	}
+	for i := range h.NICs {
+		args = append(args, sriovNIC(fmt.Sprintf("hubport,id=n%d,hubid=7", i), i, number)...)
+	}
+	return args, nil
+}
