@@ -180,13 +180,13 @@ func (b *benchLabFlags) measure(cmd *cobra.Command) (r *bench.Result, err error)
 	var missing []bench.Series
 	for _, k := range b.kinds {
 		fmt.Fprintf(w, "building %s\n", k.Title)
-		p, err := site.Build(ctx, k)
+		p, failed := site.Build(ctx, k)
 		switch {
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("build the paths: %w", ctx.Err())
-		case err != nil:
-			fmt.Fprintf(w, "  left out: %s\n", err)
-			missing = append(missing, b.effort.Missing(p, err)...)
+		case failed != nil:
+			fmt.Fprintf(w, "  left out: %s\n", failed)
+			missing = append(missing, b.effort.Missing(p, failed)...)
 		default:
 			built = append(built, p)
 		}

@@ -18,7 +18,7 @@ import (
 type daemon struct {
 	name string
 	cmd  *exec.Cmd
-	done chan error // what it ended with
+	done chan struct{} // closed when it has ended
 }
 
 // start starts one in a namespace. A goroutine of its own stays on the thread that started it until it has ended: the
@@ -29,26 +29,26 @@ func (s *Site) start(namespace, log, name string, args ...string) error {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	defer out.Close()
-	d := &daemon{name: name, cmd: exec.Command(name, args...), done: make(chan error, 1)}
+	d := &daemon{name: name, cmd: exec.Command(name, args...), done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr, d.cmd.Dir = out, out, "/"
 	d.cmd.Env = append(os.Environ(), "OVS_RUNDIR="+filepath.Dir(log), "OVS_LOGDIR="+filepath.Dir(log), "OVS_DBDIR="+filepath.Dir(log))
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := make(chan error, 1)
 	go func() {
-		told := false
-		err := netspace.Do(namespace, func() error {
-			err := d.cmd.Start()
-			told = true
-			began <- err
-			if err != nil {
-				return err
+		defer close(d.done)
+		started := false
+		failed := netspace.Do(namespace, func() error {
+			if failed := d.cmd.Start(); failed != nil {
+				return failed
 			}
-			return d.cmd.Wait()
+			started = true
+			began <- nil
+			_ = d.cmd.Wait() // what it has to say is in its log
+			return nil
 		})
-		if !told {
-			began <- err
+		if !started {
+			began <- failed
 		}
-		d.done <- err
 	}()
 	if err = <-began; err != nil {
 		return fmt.Errorf("start %s: %w", name, err)

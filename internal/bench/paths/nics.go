@@ -69,8 +69,10 @@ func (b *builder) nic(side string, spec veb.Spec, machines ...string) {
 	for i, m := range machines {
 		vf := state.PFs[0].VFs[i]
 		mac := net.HardwareAddr{0xfa, 0x16, 0x3e, 0, byte(b.kind.number), m[0]}
-		attrs := eswitch.Attrs{MAC: eswitch.Set(mac.String()), VLAN: eswitch.Set(vlan), SpoofCheck: eswitch.Set(true), LinkState: eswitch.Set(model.LinkEnable),
-			Allowed: eswitch.Set([]model.AllowedSource{{MAC: mac.String(), Prefix: eswitch.HostPrefix(b.kind.addr(m))}})}
+		attrs := eswitch.Attrs{
+			MAC: eswitch.Set(mac.String()), VLAN: eswitch.Set(vlan), SpoofCheck: eswitch.Set(true), LinkState: eswitch.Set(model.LinkEnable),
+			Allowed: eswitch.Set([]model.AllowedSource{{MAC: mac.String(), Prefix: eswitch.HostPrefix(b.kind.addr(m))}}),
+		}
 		for _, r := range sw.Apply(b.ctx, []eswitch.Change{{VF: vf.ID, Attrs: attrs}}) {
 			b.try("program a VF", r.Err)
 		}
