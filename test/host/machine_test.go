@@ -22,6 +22,7 @@ const (
 
 // machine is a host that runs.
 type machine struct {
+	host    rig.Host
 	share   string
 	console rig.Console
 	heard   chan answer // what its hand says
@@ -66,50 +67,60 @@ func (m *machine) last(lines int) string {
 // boot switches a host on. It goes with the test.
 func boot(t *testing.T, h rig.Host) *machine {
 	t.Helper()
-	m := &machine{share: t.TempDir(), heard: make(chan answer, 4), down: make(chan struct{})}
+	m := &machine{share: t.TempDir()}
 	build(t, filepath.Join(m.share, "hand"), "neutrino/test/host/hand")
 	h.Share, h.Port, h.Output, h.StillFor = m.share, filepath.Join(m.share, "port"), &m.console, 5*time.Minute
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", h.Port)
+	m.host = h
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the console:\n%s", m.last(40))
+		}
+		if m.down != nil {
+			m.stop()
+			<-m.down
+		}
+	})
+	m.on(t)
+	return m
+}
+
+// on runs the machine, which is off.
+func (m *machine) on(t *testing.T) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", m.host.Port)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m.stop = stop
+	down := make(chan struct{})
+	m.heard, m.down, m.stop = make(chan answer, 4), down, stop
 	go func() {
-		defer close(m.down)
-		m.err = h.Run(ctx)
+		defer close(down)
+		m.err = m.host.Run(ctx)
 		if rig.EmulatorFailed(m.err) {
 			frozen.Store(true)
 		}
 		_ = l.Close()
 	}()
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of the console:\n%s", m.last(40))
-		}
-		stop()
-		<-m.down
-	})
 	if m.hand, err = l.Accept(); err != nil {
-		<-m.down
+		<-down
 		t.Fatalf("QEMU does not connect its port: %v: %v", err, m.err)
 	}
-	go m.listen()
-	return m
+	go listen(m.hand, m.heard, down)
 }
 
-// listen takes what the hand says until the machine is down. A reset cuts lines short:
-// what is no answer is none.
-func (m *machine) listen() {
-	defer close(m.heard)
-	in := bufio.NewReader(m.hand)
+// listen takes what the hand says until the machine is down. What it does not end is no
+// answer.
+func listen(from net.Conn, heard chan<- answer, down <-chan struct{}) {
+	defer close(heard)
+	in := bufio.NewReader(from)
 	for {
 		line, err := in.ReadBytes('\n')
 		var a answer
 		if json.Unmarshal(line, &a) == nil {
 			select {
-			case m.heard <- a:
-			case <-m.down:
+			case heard <- a:
+			case <-down:
 			}
 		}
 		if err != nil {
@@ -136,8 +147,8 @@ func (m *machine) next(t *testing.T, limit time.Duration) answer {
 	return answer{}
 }
 
-// arrive waits until the machine has booted, this time or again, and everything it starts
-// at boot has been started.
+// arrive waits until the machine has booted, and everything it starts at boot has been
+// started.
 func (m *machine) arrive(t *testing.T) {
 	t.Helper()
 	start := time.Now()
@@ -203,35 +214,42 @@ func (m *machine) sh(t *testing.T, script string) string {
 func (m *machine) cut(t *testing.T, script, line string, nth int) {
 	t.Helper()
 	m.send(t, order{Script: script, Strike: &strike{Line: line, Nth: nth, Cut: true}})
-	before := m.boot
-	a := m.next(t, bootLimit)
-	if a.Boot == "" || a.Boot == before {
-		t.Fatalf("%s: the power was not cut at line %d with %q: exit code %d:\n%s", script, nth, line, a.Code, a.Out)
-	}
-	m.boot = a.Boot
-	m.sh(t, "systemctl is-system-running --wait || true")
+	m.gone(t, fmt.Sprintf("%s: the power was not cut at line %d with %q", script, nth, line))
+	m.on(t)
+	m.arrive(t)
 }
 
 // reboot boots the machine again as an administrator does.
 func (m *machine) reboot(t *testing.T) {
 	t.Helper()
 	m.sh(t, "systemctl reboot --no-block")
+	m.gone(t, "it does not reboot")
+	m.on(t)
 	m.arrive(t)
 }
 
-// off switches the machine off and waits until it is.
+// off switches the machine off.
 func (m *machine) off(t *testing.T) {
 	t.Helper()
 	m.sh(t, "systemctl poweroff --no-block")
+	m.gone(t, "it does not power off")
+}
+
+// gone waits until the machine is down; an answer of it says that it does not go.
+func (m *machine) gone(t *testing.T, otherwise string) {
+	t.Helper()
 	over := time.NewTimer(bootLimit)
 	defer over.Stop()
 	select {
-	case <-m.down:
-		if m.err != nil {
-			t.Fatal(m.err)
+	case a, ok := <-m.heard:
+		if ok {
+			t.Fatalf("%s: exit code %d:\n%s", otherwise, a.Code, a.Out)
 		}
 	case <-over.C:
-		t.Fatalf("it is not off after %s", bootLimit)
+		t.Fatalf("%s: it is not down after %s", otherwise, bootLimit)
+	}
+	if <-m.down; m.err != nil {
+		t.Fatal(m.err)
 	}
 }
 

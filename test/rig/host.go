@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Host is a machine with a disk of its own, which boots from it as a server does, and
-// may be rebooted. What is on the disk is the caller's.
+// Host is a machine with a disk of its own, which boots from it as a server does. What is
+// on the disk is the caller's.
 type Host struct {
 	Disk   string // a raw image; it is written to
 	NICs   int    // igb NICs of seven VFs each, on a hub of their own
@@ -24,7 +24,7 @@ type Host struct {
 	// "share". Files "alive" and "monitor" in it are the rig's.
 	Share string
 	// Port is a Unix socket of the caller's, which listens: it is connected to the virtio
-	// port "hand" in there as long as the machine runs, over its reboots.
+	// port "hand" in there as long as the machine runs.
 	Port string
 	// Output takes what the machine writes on its serial line.
 	Output io.Writer
@@ -37,10 +37,12 @@ type Host struct {
 // the emulation for long. See kernelArgs.
 const HostArgs = "console=ttyS0 panic=-1 no_timer_check nohz=off highres=off mitigations=off"
 
-// Run boots the machine, and returns when it has been powered off. When ctx ends the
-// machine is switched off. Errors are those of Machine.Run.
+// Run boots the machine, and returns when it goes down, be it to boot again, by a reset or
+// for good: to boot it again is to run it again. Resets that QEMU does itself leave its
+// processors halted in the BIOS now and then. When ctx ends the machine is switched off.
+// Errors are those of Machine.Run.
 func (h Host) Run(ctx context.Context) error {
-	args, err := h.args(machines.Add(1))
+	args, err := h.args()
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,8 @@ func (l *lively) Write(line []byte) (int, error) {
 	return l.to.Write(line)
 }
 
-func (h Host) args(number uint32) ([]string, error) {
+// args are QEMU's. The MACs are the same each time: nobody else is on the wires.
+func (h Host) args() ([]string, error) {
 	memory := cmp.Or(h.Memory, 1024)
 	if memory > maxMemory {
 		return nil, tooMuch(memory)
@@ -77,19 +80,19 @@ func (h Host) args(number uint32) ([]string, error) {
 	}
 	args := []string{
 		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
-		"-nodefaults", "-display", "none", "-serial", "stdio",
+		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-monitor", "unix:" + filepath.Join(h.Share, "monitor") + ",server=on,wait=off",
 		"-device", iommu,
 		"-drive", "file=" + h.Disk + ",format=raw,if=none,id=disk,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=disk",
 		"-fsdev", "local,id=s,path=" + h.Share + ",security_model=none", "-device", "virtio-9p-pci,fsdev=s,mount_tag=share",
 		"-chardev", "socket,id=hand,path=" + h.Port, "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=hand,name=hand",
-		"-netdev", "user,id=mgmt,restrict=on", "-device", "virtio-net-pci,netdev=mgmt,mac=" + mac(1, 0, number),
+		"-netdev", "user,id=mgmt,restrict=on", "-device", "virtio-net-pci,netdev=mgmt,mac=" + mac(1, 0, 0),
 	}
 	if h.Kernel != "" {
-		args = append(args, "-kernel", h.Kernel, "-initrd", h.Initrd, "-append", h.Append, "-no-reboot")
+		args = append(args, "-kernel", h.Kernel, "-initrd", h.Initrd, "-append", h.Append)
 	}
 	for i := range h.NICs {
-		args = append(args, sriovNIC(fmt.Sprintf("hubport,id=n%d,hubid=7", i), i, number)...)
+		args = append(args, sriovNIC(fmt.Sprintf("hubport,id=n%d,hubid=7", i), i, 0)...)
 	}
 	return args, nil
 }

@@ -201,3 +201,26 @@ func TestGuestArgumentsNameItsVFsAndAddresses(t *testing.T) {
 		t.Errorf("by DHCP, with nothing to ping: %q", a)
 	}
 }
+
+func TestHostIsTheSameAtEachBoot(t *testing.T) {
+	h := Host{Disk: "d", NICs: 2, Share: "s", Port: "p"}
+	one, err := h.args()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := h.args()
+	if err != nil || !slices.Equal(one, two) {
+		t.Errorf("%v and %v, %v", one, two, err)
+	}
+	if all := strings.Join(one, " "); strings.Count(all, "igb,") != 2 || !strings.Contains(all, "intel-iommu") || strings.Contains(all, "-kernel") {
+		t.Error(all)
+	}
+	h.AMD, h.Kernel, h.Append = true, "k", "words"
+	one, err = h.args()
+	if all := strings.Join(one, " "); err != nil || !strings.Contains(all, "amd-iommu") || !strings.Contains(all, "-kernel k") || !strings.Contains(all, "-append words") {
+		t.Errorf("%s, %v", all, err)
+	}
+	if _, err = (Host{Memory: maxMemory + 1}).args(); err == nil {
+		t.Error("too much memory is taken")
+	}
+}
