@@ -6,23 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"neutrino/internal/bench"
 	"neutrino/internal/bench/paths"
 	"neutrino/internal/bench/wire"
-	"neutrino/internal/machine"
 )
 
 // benchLabFlags are what `bench lab` is asked for.
 type benchLabFlags struct {
+	campaign          wire.Campaign
 	effort            paths.Effort
 	paths             []string
 	tests, cpus, dir  string
-	save, page        string
+	save, page, pf    string
 	dryRun, onlyClean bool
 	kinds             []paths.Kind
 }
@@ -42,10 +42,11 @@ func benchLab(o *output) *cobra.Command {
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return b.run(cmd, o) },
 	}
-	c := &b.effort.Campaign
+	c := &b.campaign
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringSliceVar(&b.paths, "paths", nil, "paths beside the wire (default all)")
+	f.StringVar(&b.pf, "vf", "", "also two VFs of this PF that nobody uses; they are given back")
 	f.StringVar(&b.tests, "tests", "udp,tcp,stream", "what to measure: as for bench run")
 	f.IntSliceVar(&c.Sizes, "size", nil, "bytes of a message, several with commas (default as for bench run)")
 	f.IntVar(&c.Flows, "flows", 1, "how many flows beside each other")
@@ -63,17 +64,21 @@ func benchLab(o *output) *cobra.Command {
 }
 
 func (b *benchLabFlags) check() (err error) {
-	c := &b.effort.Campaign
+	c := &b.campaign
 	if c.Tests, err = wire.ParseTests(b.tests); err != nil {
 		return usagef("--tests: %s", err)
 	}
 	if b.kinds, err = paths.Choose(b.paths); err != nil {
 		return usagef("--paths: %s", err)
 	}
+	if b.pf != "" {
+		b.kinds = slices.Insert(b.kinds, 1, paths.VFs(b.pf))
+	}
 	if c.Runs < 1 || c.Runs > 1000 {
 		return usagef("--rounds is 1 to 1000")
 	}
-	for _, s := range c.Specs() {
+	b.effort.Specs, b.effort.Rounds = c.Specs(), c.Runs
+	for _, s := range b.effort.Specs {
 		if err = s.Check(wire.DefaultLimits); err != nil {
 			return usagef("%s", err)
 		}
@@ -85,21 +90,7 @@ func (b *benchLabFlags) check() (err error) {
 		return usagef("--cpu: one CPU, or one for each end")
 	}
 	if len(b.effort.CPUs) == 0 {
-		b.effort.CPUs = lastCPU()
-	}
-	return nil
-}
-
-// lastCPU is the last one that this process may use; the first ones serve most interrupts.
-func lastCPU() machine.CPUList {
-	var allowed unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return nil
-	}
-	for cpu := len(allowed)*64 - 1; cpu >= 0; cpu-- {
-		if allowed.IsSet(cpu) {
-			return machine.NewCPUList(cpu)
-		}
+		b.effort.CPUs = paths.LastCPU()
 	}
 	return nil
 }
@@ -157,7 +148,7 @@ func (b *benchLabFlags) plan(w io.Writer) error {
 		fmt.Fprintln(w, s.Plan(k))
 	}
 	_, err := fmt.Fprintf(w, "Both ends on CPUs %s, %d rounds, about %s. All of it is taken away at the end.\n",
-		b.effort.CPUs, b.effort.Campaign.Runs, b.effort.Took(len(b.kinds)).Round(time.Second))
+		b.effort.CPUs, b.effort.Rounds, b.effort.Took(len(b.kinds)).Round(time.Second))
 	return err
 }
 

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 
@@ -48,23 +45,6 @@ func (b *builder) with(side, dev, what string, fn func(netlink.Link) error) {
 	})
 }
 
-// Congestion is the congestion control of TCP on the machines of a site: one that goes as fast as it can. What paces
-// itself by an estimate of the path, as BBR does, would measure that estimate. The kernel lets a namespace choose among
-// those that everybody may use; reno is always one of them.
-func Congestion() string {
-	allowed, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
-	if slices.Contains(strings.Fields(string(allowed)), "cubic") {
-		return "cubic"
-	}
-	return "reno"
-}
-
-func (b *builder) pace(side string) {
-	b.in(side, "choose TCP's congestion control", func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte(Congestion()), 0o644)
-	})
-}
-
 // pair joins two namespaces by a veth pair; both ends are up.
 func (b *builder) pair(a, aName, z, zName string) {
 	if b.err != nil {
@@ -87,7 +67,7 @@ func (b *builder) pair(a, aName, z, zName string) {
 
 func (b *builder) up(side, dev string) { b.with(side, dev, "set up", netlink.LinkSetUp) }
 
-// addr gives a device the address of its side, and an MTU.
+// addr gives a device the address of its side, and an MTU; 0 = that which it has.
 func (b *builder) addr(side, dev string, mtu int) {
 	b.address(side, dev, b.kind.addr(side).String()+"/24", mtu)
 }
@@ -100,6 +80,9 @@ func (b *builder) address(side, dev, prefix string, mtu int) {
 		}
 		if err = netlink.AddrAdd(l, a); err != nil {
 			return err
+		}
+		if mtu == 0 {
+			return nil
 		}
 		return netlink.LinkSetMTU(l, mtu)
 	})

@@ -5,7 +5,7 @@
 // It owns what it makes: namespaces that carry its mark, the pins of its software NICs, the Open vSwitch processes that
 // it starts on databases of their own. All of it goes with [Site.Close], and what a killed process left behind
 // with the next [Open] or [Clean]; its processes die with their maker. It touches nothing else of the host, but for
-// VFs that it is told to take, which the kernel gives back when their namespace goes.
+// VFs that it is told to take, and gives back.
 //
 // What figures mean it leaves to internal/bench.
 package paths

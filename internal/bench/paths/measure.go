@@ -1,7 +1,9 @@
 package paths
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -9,18 +11,27 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"neutrino/internal/bench"
 	"neutrino/internal/bench/wire"
 	"neutrino/internal/machine"
 	"neutrino/internal/netspace"
 )
 
-// Effort says what is measured and how long.
+// Effort says what is measured, how long and how often.
 type Effort struct {
-	Campaign wire.Campaign // its Runs are rounds: each visits every path once, in an order drawn by lot
+	Specs  []wire.Spec // of one visit, one after the other
+	Rounds int         // each visits every path once, in an order drawn by lot
 	// CPUs of the loops: of both ends if it is one, else of the nearer end and of the further one.
 	CPUs machine.CPUList
+	// How long the noise is looked at before each measurement; 0 = as wire does.
+	Listen time.Duration
 }
+
+// tries is how often a visit is tried. On a machine with much else to do a short one may pass before its loops
+// have had their turn.
+const tries = 3
 
 // port that servers listen on, each in its namespace.
 const port = wire.DefaultPort
@@ -29,11 +40,10 @@ const port = wire.DefaultPort
 // measured no more, and the others go on. Tell hears before each turn which one of how many it is.
 func Measure(ctx context.Context, all []Path, e Effort, tell func(n, of int, what string)) ([]bench.Series, error) {
 	near, far := ends(e.CPUs)
-	specs := e.Campaign.Specs()
 	out := make([][]bench.Series, len(all))
 	failed := make([]error, len(all))
 	for i, p := range all {
-		for _, s := range specs {
+		for _, s := range e.Specs {
 			out[i] = append(out[i], bench.Series{Measurement: s.Measurement(), Path: p.Key, PathTitle: p.Title})
 		}
 		stop, err := serve(ctx, p, far)
@@ -42,16 +52,20 @@ func Measure(ctx context.Context, all []Path, e Effort, tell func(n, of int, wha
 			continue
 		}
 		defer stop()
+		failed[i] = errors.Join(pace(p.A.Namespace), pace(p.B.Namespace))
 	}
-	turn, turns := 0, e.Campaign.Runs*len(all)
-	for range e.Campaign.Runs {
+	turn, turns := 0, e.Rounds*len(all)
+	for range e.Rounds {
 		for _, i := range rand.Perm(len(all)) {
 			turn++
 			if failed[i] != nil {
 				continue
 			}
 			tell(turn, turns, all[i].Title)
-			runs, err := visit(ctx, all[i], near, specs)
+			runs, err := visit(ctx, all[i], near, e)
+			for again := 1; err != nil && again < tries && ctx.Err() == nil; again++ {
+				runs, err = visit(ctx, all[i], near, e)
+			}
 			if ctx.Err() != nil {
 				return nil, fmt.Errorf("measure: %w", ctx.Err())
 			}
@@ -112,20 +126,18 @@ func serve(ctx context.Context, p Path, cpus machine.CPUList) (stop func(), err 
 }
 
 // visit does all measurements on one path once.
-func visit(ctx context.Context, p Path, cpus machine.CPUList, specs []wire.Spec) ([]*bench.Run, error) {
-	c := &wire.Client{CPUs: cpus, Within: func(fn func() error) error { return netspace.Do(p.A.Namespace, fn) }}
+func visit(ctx context.Context, p Path, cpus machine.CPUList, e Effort) ([]*bench.Run, error) {
+	c := &wire.Client{CPUs: cpus, Listen: e.Listen, Within: func(fn func() error) error { return netspace.Do(p.A.Namespace, fn) }}
 	if err := c.Dial(ctx, netip.AddrPortFrom(p.B.Addr, port)); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Key, err)
 	}
 	defer c.Close()
 	var out []*bench.Run
-	for _, s := range specs {
-		before := bench.Clock("")
+	for _, s := range e.Specs {
 		r, err := c.Measure(ctx, s)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Key, err)
 		}
-		r.Noise.MHzBefore, r.Noise.MHzAfter = before, bench.Clock("")
 		r.RemoteUsage = nil // both ends are this process on this machine: it is in LocalUsage
 		out = append(out, r)
 	}
@@ -134,7 +146,7 @@ func visit(ctx context.Context, p Path, cpus machine.CPUList, specs []wire.Spec)
 
 // Missing are the series of a path that could not be built.
 func (e Effort) Missing(p Path, why error) (out []bench.Series) {
-	for _, s := range e.Campaign.Specs() {
+	for _, s := range e.Specs {
 		out = append(out, bench.Series{Measurement: s.Measurement(), Path: p.Key, PathTitle: p.Title, Err: why.Error()})
 	}
 	return out
@@ -143,8 +155,22 @@ func (e Effort) Missing(p Path, why error) (out []bench.Series) {
 // Took is about how long measuring takes.
 func (e Effort) Took(paths int) time.Duration {
 	var once time.Duration
-	for _, s := range e.Campaign.Specs() {
-		once += s.Warmup + s.Duration + 400*time.Millisecond
+	for _, s := range e.Specs {
+		once += s.Warmup + s.Duration + cmp.Or(e.Listen, 300*time.Millisecond) + 100*time.Millisecond
 	}
-	return once * time.Duration(paths*e.Campaign.Runs)
+	return once * time.Duration(paths*e.Rounds)
+}
+
+// LastCPU is the last one that this process may use; the first ones serve most interrupts.
+func LastCPU() machine.CPUList {
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return nil
+	}
+	for cpu := len(allowed)*64 - 1; cpu >= 0; cpu-- {
+		if allowed.IsSet(cpu) {
+			return machine.NewCPUList(cpu)
+		}
+	}
+	return nil
 }

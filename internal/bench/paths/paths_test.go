@@ -90,9 +90,9 @@ func TestEveryPathIsBuiltMeasuredAndGone(t *testing.T) {
 		all = append(all, p)
 	}
 	all = append(all, Path{Key: "none", Title: "nowhere", A: all[0].A, B: End{s.Prefix + "nowhere", all[0].B.Addr}})
-	e := Effort{Campaign: wire.Campaign{
-		Tests: []wire.Test{wire.UDP, wire.Stream}, Flows: 1, Runs: 2, Time: 40 * time.Millisecond, Warmup: 10 * time.Millisecond,
-	}}
+	e := Effort{Rounds: 2, Specs: wire.Campaign{
+		Tests: []wire.Test{wire.UDP, wire.Stream}, Flows: 1, Time: 40 * time.Millisecond, Warmup: 10 * time.Millisecond,
+	}.Specs()}
 	turns := 0
 	series, err := Measure(t.Context(), all, e, func(n, of int, what string) { turns++ })
 	if err != nil {

@@ -139,6 +139,10 @@ func (s *Site) sweep(ctx context.Context) error {
 	names, err := s.namespaces()
 	errs = append(errs, err)
 	for _, n := range names {
+		if err = giveBack(n); err != nil {
+			errs = append(errs, err) // the namespace stays: it holds a NIC of the host
+			continue
+		}
 		errs = append(errs, netspace.Delete(n))
 	}
 	if err = errors.Join(errs...); err != nil {
@@ -172,8 +176,6 @@ func (s *Site) Build(ctx context.Context, k Kind) (Path, error) {
 		b.try("make a namespace", netspace.CreateMarked(b.ns(side), s.Mark))
 	}
 	if b.err == nil {
-		b.pace("a")
-		b.pace("b")
 		k.build(b)
 	}
 	p := Path{Key: k.Key, Title: k.Title, A: End{b.ns("a"), k.addr("a")}, B: End{b.ns("b"), k.addr("b")}}
