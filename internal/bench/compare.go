@@ -59,7 +59,7 @@ type Line struct {
 // Compare holds a result against a base, measurement by measurement. Runs of two results have nothing to do with each
 // other.
 func Compare(base, with Named) (*Comparison, error) {
-	c := &Comparison{Base: base.Name, With: with.Name, Differences: differences(base.Local, with.Local)}
+	c := &Comparison{Base: base.Name, With: with.Name, Lines: []Line{}, Differences: differences(base.Local, with.Local)}
 	if base.Remote != nil && with.Remote != nil {
 		for _, d := range differences(*base.Remote, *with.Remote) {
 			c.Differences = append(c.Differences, "peer's "+d)
@@ -102,7 +102,7 @@ func ComparePaths(r Named) ([]*Comparison, error) {
 	}
 	var out []*Comparison
 	for _, p := range paths[1:] {
-		c := &Comparison{Base: r.title(paths[0]), With: r.title(p)}
+		c := &Comparison{Base: r.title(paths[0]), With: r.title(p), Lines: []Line{}}
 		for _, a := range r.Series {
 			if a.Path != paths[0] {
 				continue
@@ -194,4 +194,17 @@ func verdict(i Interval, higher bool) string {
 		return Better
 	}
 	return Worse
+}
+
+// Against is the ratio of a metric to that of another series; nil where there is none.
+func (s Series) Against(base Series, m Metric, interleaved bool) *Interval {
+	ratio := independent
+	if interleaved {
+		ratio = paired
+	}
+	i, ok := ratio(base.Values(m), s.Values(m))
+	if !ok || m.Share {
+		return nil
+	}
+	return &i
 }

@@ -18,7 +18,7 @@ var errUnclear = errors.New("cannot tell")
 // benchCommand is `neutrino bench`.
 func benchCommand(o *output) *cobra.Command {
 	cmd := group("bench", "Measure latency and bandwidth between hosts",
-		benchServe(), benchRun(o), benchCompare(o), benchCheck(o), benchReport())
+		benchServe(), benchRun(o), benchCompare(o), benchCheck(o), benchReport(), benchLab(o))
 	cmd.GroupID = "host"
 	return cmd
 }

@@ -41,7 +41,7 @@ func (g *guestTree) with(cmd *cobra.Command, args []string, changes bool, f func
 		return guestError(f(g.root))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "open %s\n", args[0])
-	root, unmount, err := guest.Mount(cmd.Context(), args[0])
+	root, unmount, err := guest.Mount(cmd.Context(), args[0], changes)
 	if err != nil {
 		return guestError(err)
 	}

@@ -2,9 +2,7 @@ package guest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -135,60 +133,3 @@ for d in run tmp var/tmp; do
 done
 exec chroot "$0" "$@"
 `
-
-// ErrNoTool: nothing that opens disk images is installed.
-var ErrNoTool = errors.New("nothing that opens disk images is installed")
-
-// Mount opens a disk image with guestmount (libguestfs), which finds its root file system. Close unmounts it,
-// and returns when all of it is in the image.
-func Mount(ctx context.Context, image string) (root string, unmount func() error, err error) {
-	if i, serr := os.Stat(image); serr != nil || i.IsDir() {
-		if serr == nil {
-			serr = errors.New("it is a directory: name it with --root")
-		}
-		return "", nil, fmt.Errorf("open the image %s: %w", image, serr)
-	}
-	mount, err := exec.LookPath("guestmount")
-	if err != nil {
-		return "", nil, fmt.Errorf("open the image %s: %w: install guestmount (libguestfs-tools, guestfs-tools), or mount the image and name the directory with --root", image, ErrNoTool)
-	}
-	umount, err := exec.LookPath("guestunmount")
-	if err != nil {
-		return "", nil, fmt.Errorf("open the image %s: %w", image, err)
-	}
-	dir, err := os.MkdirTemp("", "neutrino-guest-")
-	if err != nil {
-		return "", nil, err
-	}
-	pid := dir + ".pid"
-	if out, merr := exec.CommandContext(ctx, mount, "-a", image, "-i", "--rw", "--pid-file", pid, dir).CombinedOutput(); merr != nil {
-		return "", nil, errors.Join(fmt.Errorf("open the image %s: %w: %s", image, merr, strings.TrimSpace(string(out))), os.Remove(dir))
-	}
-	return dir, func() error {
-		if out, uerr := exec.Command(umount, dir).CombinedOutput(); uerr != nil {
-			return fmt.Errorf("close the image %s: %w: %s", image, uerr, strings.TrimSpace(string(out)))
-		}
-		return errors.Join(waitFor(pid), os.Remove(dir))
-	}, nil
-}
-
-// waitFor waits until guestmount, which goes on writing after guestunmount has returned, has ended.
-func waitFor(file string) error {
-	data, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var pid int
-	if _, err = fmt.Sscan(string(data), &pid); err != nil {
-		return nil //nolint:nilerr // it has taken its file away meanwhile
-	}
-	fd, err := pidfd(pid)
-	if err != nil {
-		return nil //nolint:nilerr // it has ended
-	}
-	defer syscall.Close(fd) //nolint:errcheck // nothing was written
-	return untilEnd(fd)
-}

@@ -180,7 +180,7 @@ func runCommand(f *flags) *cobra.Command {
 		},
 	}
 	upFlags(cmd, &o.Options)
-	cmd.Flags().IntVar(&o.Effort.Rounds, "rounds", DefaultEffort.Rounds, "rounds of measuring, about 0.7 s each")
+	cmd.Flags().IntVar(&o.Effort.Rounds, "rounds", DefaultEffort.Rounds, "rounds of measuring, about 1.5 s each")
 	cmd.Flags().StringArrayVar(&files, "report", nil, "file to write the report to: HTML, or JSON if its name ends in .json (may be repeated)")
 	return cmd
 }

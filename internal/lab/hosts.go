@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -19,16 +18,7 @@ import (
 
 // makeNamespace creates one of the lab's namespaces, marked, with loopback up.
 func (n Names) makeNamespace(part string) error {
-	return netspace.Create(n.Namespace(part), func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return fmt.Errorf("find lo: %w", err)
-		}
-		if err := netlink.LinkSetAlias(lo, n.mark()); err != nil {
-			return fmt.Errorf("mark lo: %w", err)
-		}
-		return netlink.LinkSetUp(lo)
-	})
+	return netspace.CreateMarked(n.Namespace(part), n.mark())
 }
 
 // namespaces lists the lab's namespaces: those of its name that carry its mark. The
@@ -56,17 +46,7 @@ func (n Names) namespaces() ([]string, map[uint64]bool, error) {
 	return out, inodes, nil
 }
 
-func (n Names) isMarked(name string) bool {
-	marked := false
-	err := netspace.Do(name, func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err == nil {
-			marked = lo.Attrs().Alias == n.mark()
-		}
-		return err
-	})
-	return err == nil && marked
-}
+func (n Names) isMarked(name string) bool { return netspace.IsMarked(name, n.mark()) }
 
 // makeHosts creates the hosts with their NICs, and the trunk that joins them.
 func makeHosts(ctx context.Context, n Names, s *State, p Progress) error {

@@ -2,14 +2,13 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"runtime"
 	"slices"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
+	"neutrino/internal/bench"
+	"neutrino/internal/bench/paths"
+	"neutrino/internal/bench/wire"
 )
 
 // Effort says how long is measured.
@@ -19,7 +18,7 @@ type Effort struct {
 	Stream time.Duration // of one slice of throughput
 }
 
-// DefaultEffort takes about ten seconds for five paths.
+// DefaultEffort takes about twenty seconds for five paths.
 var DefaultEffort = Effort{Rounds: 12, RTT: 40 * time.Millisecond, Stream: 100 * time.Millisecond}
 
 // Measured is what one path showed.
@@ -62,172 +61,52 @@ type Percent struct {
 	Value   float64 `json:"us"`
 }
 
-// probe is a path under measurement.
-type probe struct {
-	path
-	rtt, stream duplex
-	hist        *hdrhistogram.Histogram
-	out         Measured
-}
+// calm is how long the machine is listened to before each slice.
+const calm = 20 * time.Millisecond
 
 // measure visits the paths in slices, round by round in random order, so that whatever
 // else the machine does hits all of them alike. Both ends of a path run on one CPU:
 // without wake-ups across CPUs the path's own cost shows. A path that fails is reported
-// and the others go on.
-func measure(ctx context.Context, paths []path, e Effort, tell func(round int)) ([]Measured, error) {
-	var probes []*probe
-	defer func() {
-		for _, p := range probes {
-			if p.out.Err == "" || p.rtt != (duplex{}) {
-				p.rtt.close()
-				p.stream.close()
-			}
-		}
-	}()
-	for _, w := range paths {
-		probes = append(probes, newProbe(w))
-	}
-	pair, err := newPair()
+// and the others go on. The first round, which warms up, is left out.
+func measure(ctx context.Context, all []paths.Path, e Effort, tell func(round int)) ([]Measured, error) {
+	effort := paths.Effort{Rounds: e.Rounds + 1, Listen: calm, CPUs: paths.LastCPU(), Specs: []wire.Spec{
+		{Test: wire.TCP, Size: pingSize, Flows: 1, Warmup: e.RTT / 4, Duration: e.RTT},
+		{Test: wire.Stream, Size: wire.Stream.DefaultSize(), Flows: 1, Warmup: e.Stream / 4, Duration: e.Stream},
+	}}
+	series, err := paths.Measure(ctx, all, effort, func(n, _ int, _ string) { tell((n - 1) / len(all)) })
 	if err != nil {
 		return nil, err
 	}
-	defer pair.close()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 4)) // nobody's syscall waits for a turn
-	for round := range e.Rounds + 1 {
-		tell(round)
-		for _, i := range rand.Perm(len(probes)) {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			probes[i].slice(pair, e, round > 0)
-		}
-	}
-	out := make([]Measured, len(probes))
-	for i, p := range probes {
-		out[i] = p.finish()
+	out := make([]Measured, len(all))
+	for i, p := range all {
+		out[i] = measured(p, series[2*i], series[2*i+1])
 	}
 	relate(out)
 	return out, nil
 }
 
-func newProbe(w path) *probe {
-	p := &probe{path: w, hist: hdrhistogram.New(100, int64(10*time.Second), 3), out: Measured{Key: w.key, Title: w.title}}
-	var err error
-	if p.rtt, err = connect(w); err != nil {
-		p.out.Err = err.Error()
-		return p
-	}
-	if p.stream, err = connect(w); err != nil {
-		p.rtt.close()
-		p.rtt = duplex{}
-		p.out.Err = err.Error()
-	}
-	return p
-}
-
-func (p *probe) slice(pair *pair, e Effort, keep bool) {
-	if p.out.Err != "" {
-		return
-	}
-	h := hdrhistogram.New(100, int64(10*time.Second), 3)
-	err := pingPong(pair, p.rtt, e.RTT, h)
-	var gbit float64
-	if err == nil {
-		gbit, err = stream(pair, p.stream, e.Stream)
-	}
-	if err != nil {
-		p.out.Err = fmt.Sprintf("measure %s: %v", p.title, err)
-		return
-	}
-	if keep {
-		p.hist.Merge(h)
-		p.out.RTTSlices = append(p.out.RTTSlices, float64(h.ValueAtQuantile(50))/1000)
-		p.out.GbitSlices = append(p.out.GbitSlices, gbit)
-	}
-}
-
+// pingSize is that of a round trip's messages.
 const pingSize = 64
 
-// pingPong sends 64 bytes to and fro for d. The first byte 0 asks for an echo, 1 ends.
-func pingPong(pair *pair, c duplex, d time.Duration, h *hdrhistogram.Histogram) error {
-	return pair.run(func() error {
-		msg := make([]byte, pingSize)
-		for end := time.Now().Add(d); ; {
-			at := time.Now()
-			if err := errors.Join(writeFull(c.a, msg), readFull(c.a, msg)); err != nil {
-				return err
-			}
-			took := time.Since(at)
-			if err := h.RecordValue(took.Nanoseconds()); err != nil {
-				return err
-			}
-			if at.After(end) {
-				msg[0] = 1
-				return writeFull(c.a, msg)
-			}
-		}
-	}, func() error {
-		msg := make([]byte, pingSize)
-		for {
-			if err := readFull(c.b, msg); err != nil {
-				return err
-			}
-			if msg[0] == 1 {
-				return nil
-			}
-			if err := writeFull(c.b, msg); err != nil {
-				return err
-			}
-		}
-	})
-}
-
-// chunk is what the stream's writer hands over at once. The first byte of the last one
-// is 1.
-const chunk = 128 << 10
-
-// stream sends as much as goes for d and returns Gbit/s, by the receiver's count.
-func stream(pair *pair, c duplex, d time.Duration) (float64, error) {
-	start := time.Now()
-	var end time.Time
-	var sum int64
-	err := pair.run(func() error {
-		buf := make([]byte, chunk)
-		for at := start.Add(d); time.Now().Before(at); {
-			if err := writeFull(c.a, buf); err != nil {
-				return err
-			}
-		}
-		buf[0] = 1
-		return writeFull(c.a, buf)
-	}, func() error {
-		buf := make([]byte, chunk)
-		for {
-			if err := readFull(c.b, buf); err != nil {
-				return err
-			}
-			sum += chunk
-			if buf[0] == 1 {
-				end = time.Now()
-				return nil
-			}
-		}
-	})
-	if err != nil {
-		return 0, err
-	}
-	return float64(sum) * 8 / float64(end.Sub(start).Nanoseconds()), nil
-}
-
-func (p *probe) finish() Measured {
-	m := p.out
-	if m.Err != "" {
+// measured is what the series of a path say.
+func measured(p paths.Path, trips, stream bench.Series) Measured {
+	m := Measured{Key: p.Key, Title: p.Title}
+	if trips.Err != "" {
+		m.Err = fmt.Sprintf("measure %s: %s", p.Title, trips.Err)
 		return m
 	}
+	trips.Runs, stream.Runs = trips.Runs[1:], stream.Runs[1:]
 	us := func(v int64) float64 { return float64(v) / 1000 }
-	m.RTT = Quantiles{us(p.hist.Min()), us(p.hist.ValueAtQuantile(50)), us(p.hist.ValueAtQuantile(99)), us(p.hist.Max()), p.hist.TotalCount()}
+	for _, r := range trips.Runs {
+		m.RTTSlices = append(m.RTTSlices, us(r.Latency.ValueAtQuantile(50)))
+	}
+	for _, r := range stream.Runs {
+		m.GbitSlices = append(m.GbitSlices, r.Bits()/1e9)
+	}
+	h := trips.Together()
+	m.RTT = Quantiles{us(h.Min()), us(h.ValueAtQuantile(50)), us(h.ValueAtQuantile(99)), us(h.Max()), h.TotalCount()}
 	for _, q := range []float64{1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9} {
-		m.Histogram = append(m.Histogram, Percent{q, us(p.hist.ValueAtQuantile(q))})
+		m.Histogram = append(m.Histogram, Percent{q, us(h.ValueAtQuantile(q))})
 	}
 	m.Gbit = Spread{slices.Min(m.GbitSlices), median(m.GbitSlices), slices.Max(m.GbitSlices)}
 	return m

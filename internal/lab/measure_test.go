@@ -7,20 +7,26 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"neutrino/internal/bench/paths"
 )
 
 func TestMeasureWires(t *testing.T) {
 	n := testLab(t)
-	var paths []path
-	for _, build := range []func(Names) (path, error){directWire, bridgeWire, vxlanWire} {
-		p, err := build(n)
+	var all []paths.Path
+	for _, kind := range []string{"wire", "bridge", "bridge-vxlan"} {
+		key := kind
+		if kind == "wire" {
+			key = PathDirect
+		}
+		p, err := comparison(t.Context(), n, kind, key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		paths = append(paths, p)
+		all = append(all, p)
 	}
-	paths = append(paths, path{key: "none", title: "no such thing", a: paths[0].a, b: end{n.Namespace("nowhere"), paths[0].b.ip}})
-	got, err := measure(t.Context(), paths, Effort{Rounds: 3, RTT: 10 * time.Millisecond, Stream: 40 * time.Millisecond}, func(int) {})
+	all = append(all, paths.Path{Key: "none", Title: "no such thing", A: all[0].A, B: paths.End{Namespace: n.Namespace("nowhere"), Addr: all[0].B.Addr}})
+	got, err := measure(t.Context(), all, Effort{Rounds: 3, RTT: 10 * time.Millisecond, Stream: 40 * time.Millisecond}, func(int) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,4 +59,10 @@ func testLab(t *testing.T) Names {
 		}
 	})
 	return n
+}
+
+func TestAWireThatIsNoneIsSaid(t *testing.T) {
+	if p, err := comparison(t.Context(), Names{}, "warp", PathVXLAN); !errors.Is(err, paths.ErrMissing) || p.Key != PathVXLAN {
+		t.Errorf("%+v, %v", p, err)
+	}
 }

@@ -40,8 +40,8 @@ func sampleReport() *Report {
 			{What: "own 802.1Q tag", From: "red1", To: "blue1", Arrived: 1, Sent: 5},
 		},
 		Paths: []Measured{
-			measured(PathDirect, "direct veth pair", 10, 40, 1, 1),
-			measured(PathTwo, "neutrino, two hosts", 11.5, 38, 1.15, 0.95),
+			sampleMeasured(PathDirect, "direct veth pair", 10, 40, 1, 1),
+			sampleMeasured(PathTwo, "neutrino, two hosts", 11.5, 38, 1.15, 0.95),
 			{Key: PathVXLAN, Title: "bridge + VXLAN, two hosts", Err: "make a VXLAN device: operation not supported"},
 		},
 		Effort:  Effort{Rounds: 12},
@@ -51,7 +51,7 @@ func sampleReport() *Report {
 	return r
 }
 
-func measured(key, title string, p50, gbit, rttRatio, gbitRatio float64) Measured {
+func sampleMeasured(key, title string, p50, gbit, rttRatio, gbitRatio float64) Measured {
 	m := Measured{
 		Key: key, Title: title, RTT: Quantiles{p50 - 1, p50, p50 * 2, p50 * 9, 1000},
 		Gbit: Spread{gbit - 2, gbit, gbit + 2}, RTTRatio: rttRatio, GbitRatio: gbitRatio,

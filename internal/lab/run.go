@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"neutrino/internal/bench/paths"
 )
 
 // RunOptions of Run. Names, Binary, APIPort, VFs and Progress are as in Options.
@@ -161,31 +163,31 @@ func (x *scenario) speed(ctx context.Context) error {
 		return err
 	}
 	n := x.o.Names
-	var paths []path
-	for _, build := range []func() (path, error){
-		func() (path, error) { return directWire(n) },
-		func() (path, error) {
+	var all []paths.Path
+	for _, build := range []func() (paths.Path, error){
+		func() (paths.Path, error) { return comparison(ctx, n, "wire", PathDirect) },
+		func() (paths.Path, error) {
 			return vfPath(n, PathOne, "neutrino, one host", x.instance("red1"), x.instance("red3"))
 		},
-		func() (path, error) {
+		func() (paths.Path, error) {
 			return vfPath(n, PathTwo, "neutrino, two hosts", x.instance("red1"), x.instance("red2"))
 		},
-		func() (path, error) { return bridgeWire(n) },
-		func() (path, error) { return vxlanWire(n) },
+		func() (paths.Path, error) { return comparison(ctx, n, "bridge", PathBridge) },
+		func() (paths.Path, error) { return comparison(ctx, n, "bridge-vxlan", PathVXLAN) },
 	} {
 		p, err := build()
 		switch {
 		case err == nil:
-			paths = append(paths, p)
-		case p.key == PathBridge || p.key == PathVXLAN: // this kernel lacks it
+			all = append(all, p)
+		case p.Key == PathBridge || p.Key == PathVXLAN: // this kernel lacks it
 			x.o.Progress.Warn("%v", err)
-			x.r.Paths = append(x.r.Paths, Measured{Key: p.key, Title: p.title, Err: err.Error()})
+			x.r.Paths = append(x.r.Paths, Measured{Key: p.Key, Title: p.Title, Err: err.Error()})
 		default:
 			return err
 		}
 	}
-	x.o.Progress.Now("measuring %d paths, %d rounds", len(paths), x.o.Effort.Rounds)
-	measured, err := measure(ctx, paths, x.o.Effort, func(int) {})
+	x.o.Progress.Now("measuring %d paths, %d rounds", len(all), x.o.Effort.Rounds)
+	measured, err := measure(ctx, all, x.o.Effort, func(int) {})
 	if err != nil {
 		return fmt.Errorf("measure: %w", err)
 	}
@@ -195,6 +197,6 @@ func (x *scenario) speed(ctx context.Context) error {
 			x.o.Progress.Warn("%s", m.Err)
 		}
 	}
-	x.o.Progress.Step("latency and throughput of %d paths", len(paths))
+	x.o.Progress.Step("latency and throughput of %d paths", len(all))
 	return nil
 }

@@ -191,7 +191,7 @@ func (r *Report) writeSpoofs(w io.Writer, s style) {
 }
 
 func (r *Report) writePaths(w io.Writer, s style) {
-	fmt.Fprintf(w, "\n%s  64-byte TCP round trips and one TCP stream (256 KiB buffers), both ends on one CPU, %d interleaved rounds\n", s.bold("Speed"), r.Effort.Rounds)
+	fmt.Fprintf(w, "\n%s  64-byte TCP round trips and one TCP stream, both ends on one CPU, %d interleaved rounds\n", s.bold("Speed"), r.Effort.Rounds)
 	g := &grid{right: []bool{false, true, true, true, true, true, true}}
 	g.row("PATH", "RTT P50", "P99", "x DIRECT", "TCP", "SPREAD", "x DIRECT")
 	for _, m := range r.Paths {

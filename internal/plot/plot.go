@@ -47,7 +47,7 @@ const (
 	padLeft, padRight, padTop, padBottom = 62.0, 20.0, 16.0, 30.0
 	legendHeight                         = 20.0
 	barHeight, barGap, nameHeight        = 22.0, 12.0, 17.0
-	valueWidth                           = 110.0
+	valueWidth, tickWidth                = 110.0, 36.0
 )
 
 type svg struct{ strings.Builder }
@@ -86,8 +86,10 @@ func (z Size) Percentiles(list []Series, unit string) string {
 	right, bottom := z.width-padRight, z.height-padBottom
 	sx := func(p float64) float64 { return padLeft + nines(p)/nines(top)*(right-padLeft) }
 	sy := func(v float64) float64 { return bottom - math.Log(v/lo)/math.Log(hi/lo)*(bottom-padTop) }
+	last := 0.0
 	for _, p := range z.ticks {
-		if p <= top {
+		if p <= top && sx(p)-last > tickWidth {
+			last = sx(p)
 			b.line(sx(p), padTop, sx(p), bottom, faint)
 			b.text(sx(p), bottom+16, "middle", fmt.Sprintf("%g%%", p), ` fill-opacity="0.75"`)
 		}

@@ -76,6 +76,11 @@ func boot(t *testing.T, share string, guests ...string) []event {
 		if err != nil || code != 0 {
 			t.Fatalf("the machine: exit code %d, %v:\n%s", code, err, out.String())
 		}
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("the machine:\n%s", out.String())
+			}
+		})
 		return events(out.String())
 	}
 }
@@ -161,7 +166,7 @@ func console(t *testing.T, share, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(share, name+".console"))
 	if err != nil {
-		t.Fatal(err)
+		return err.Error()
 	}
 	return string(text[max(0, len(text)-4000):])
 }

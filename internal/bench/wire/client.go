@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ type Client struct {
 	CPUs machine.CPUList
 	// The server is to use processors of its NIC's node.
 	NUMA bool
+	// How long the machine is listened to before each measurement; 0 = 300 ms.
+	Listen time.Duration
 	// Within runs what makes sockets, for a client in another network namespace; nil = here.
 	Within func(func() error) error
 
@@ -123,7 +126,7 @@ func (c *Client) Measure(ctx context.Context, spec Spec) (*bench.Run, error) {
 	if spec.Test != ICMP && c.conn == nil {
 		return nil, fmt.Errorf("%s %w without a server", spec.Test, ErrSpec)
 	}
-	before, err := quietness(ctx)
+	before, err := quietness(ctx, cmp.Or(c.Listen, listen))
 	if err != nil {
 		return nil, err
 	}

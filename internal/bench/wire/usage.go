@@ -85,13 +85,13 @@ func share(part, wall time.Duration, processors int) float64 {
 	return max(0, float64(part)/float64(wall)/float64(processors))
 }
 
-// listen is how long the noise before a measurement is looked at.
+// listen is how long the noise before a measurement is looked at, unless the client says otherwise.
 const listen = 300 * time.Millisecond
 
 // quietness is how quiet this machine is while nothing is measured.
-func quietness(ctx context.Context) (bench.Noise, error) {
+func quietness(ctx context.Context, span time.Duration) (bench.Noise, error) {
 	m := startMeter()
-	t := time.NewTimer(listen)
+	t := time.NewTimer(span)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
