@@ -295,6 +295,9 @@ func (b *book) settle(m Maker) ([]string, error) {
 		if err == nil {
 			err = syncName(b.root, path.Dir(name))
 		}
+		if err == nil {
+			err = checkpoint(b.root, name)
+		}
 	}
 	return names, err
 }
@@ -323,7 +326,10 @@ func (b *book) place(name string, want State, fill func(*os.File) error) error {
 		if !isDir(b.root, path.Dir(name)) {
 			return nil
 		}
-		return syncName(b.root, path.Dir(name))
+		if err := syncName(b.root, path.Dir(name)); err != nil {
+			return err
+		}
+		return checkpoint(b.root, path.Dir(name))
 	case Symlink:
 		if err := b.root.Symlink(want.Target, tmp); err != nil {
 			return err
@@ -340,7 +346,10 @@ func (b *book) place(name string, want State, fill func(*os.File) error) error {
 	if err := b.root.Rename(tmp, name); err != nil {
 		return err
 	}
-	return syncName(b.root, path.Dir(name))
+	if err := syncName(b.root, path.Dir(name)); err != nil {
+		return err
+	}
+	return checkpoint(b.root, name)
 }
 
 // unfinished is where a file is made before it is put in place.

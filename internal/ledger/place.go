@@ -272,3 +272,30 @@ func syncName(root *os.Root, name string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+// ext4Checkpoint is EXT4_IOC_CHECKPOINT, _IOW('f', 43, __u32).
+const ext4Checkpoint = 0x4004662b
+
+// checkpoint brings what is under boot/ from the journal of its file system to its place. Boot loaders read
+// without the journal (GRUB does): after a power cut they would find the old file, whose blocks are
+// another's by then, and stop. Only ext4 can be asked for it.
+func checkpoint(root *os.Root, name string) error {
+	if !strings.HasPrefix(name, "boot/") && name != "boot" {
+		return nil
+	}
+	f, err := root.Open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.IoctlSetPointerInt(int(f.Fd()), ext4Checkpoint, 0)
+	for _, lacks := range []error{unix.ENOTTY, unix.EOPNOTSUPP, unix.EINVAL, unix.ENOSYS, unix.ENODEV, unix.EPERM} {
+		if errors.Is(err, lacks) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint the journal of the file system of /%s: %w", name, err)
+	}
+	return nil
+}

@@ -79,7 +79,8 @@ func (h Host) args() ([]string, error) {
 		iommu = "amd-iommu,intremap=on"
 	}
 	args := []string{
-		"-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
+		// Without graphics the BIOS, and a boot loader that finds no configuration, speak on the serial line.
+		"-machine", "q35,kernel-irqchip=split,graphics=off", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(memory),
 		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-monitor", "unix:" + filepath.Join(h.Share, "monitor") + ",server=on,wait=off",
 		"-device", iommu,
