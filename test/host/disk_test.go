@@ -34,7 +34,7 @@ const partition = 1 << 20
 const rootUUID = "5e1f0a52-7d7c-4c63-9a0e-6d0f6a3b9d11"
 
 // files of the disk that the administrator wrote. The kernel's words are those that the
-// emulation wants, and one that keeps the IOMMU off, as some hosts have it.
+// emulation wants, and one that keeps Intel's IOMMU off, as some hosts have it.
 var files = map[string]string{
 	"etc/hostname":                      "compute1\n",
 	"etc/fstab":                         "UUID=" + rootUUID + " / ext4 errors=remount-ro 0 1\n",
@@ -46,7 +46,7 @@ GRUB_DISTRIBUTOR=Debian
 GRUB_TERMINAL=serial
 # Words of this host's administrator.
 GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_CMDLINE_LINUX="` + rig.HostArgs + ` intel_iommu=off amd_iommu=off"
+GRUB_CMDLINE_LINUX="` + rig.HostArgs + ` intel_iommu=off"
 `,
 	"etc/systemd/system/hand.service": `[Unit]
 Description=the test's hand
