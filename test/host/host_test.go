@@ -196,7 +196,7 @@ func (m *machine) tuned(t *testing.T) {
 	t.Helper()
 	// What the profile sets, apart from interrupts: irqbalance moves those as well.
 	const state = `ethtool -k ` + pf + `; ethtool -c ` + pf + `; ethtool -g ` + pf + `; ethtool -l ` + pf + `
-cd /proc/sys && grep -rs . net/core net/ipv4/tcp_rmem net/ipv4/tcp_wmem vm kernel/numa_balancing
+cd /proc/sys && grep -rs . net/core net/ipv4/tcp_rmem net/ipv4/tcp_wmem vm kernel/numa_balancing | grep -v -e ^net/core/netdev_rss_key -e ^vm/user_reserve_kbytes # made anew at each boot
 cd /sys && grep -s . kernel/mm/transparent_hugepage/* class/net/` + pf + `/queues/*/*ps_cpus
 true`
 	before := m.sh(t, state)
