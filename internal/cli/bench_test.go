@@ -62,7 +62,7 @@ func TestBenchLab(t *testing.T) {
 		}
 	}
 	state := filepath.Join(dir, "state")
-	must("bench", "lab", "--paths", "veb,bridge,ovs", "--tests", "udp,stream", "--time", "30ms", "--warmup", "10ms", "--rounds", "6",
+	must("bench", "lab", "--paths", "veb,bridge,ovs", "--tests", "udp,stream", "--time", "150ms", "--warmup", "20ms", "--rounds", "6",
 		"--state-dir", state, "--save", save, "--report", page)
 	for _, want := range []string{"udp, 64 bytes", "direct wire (veth pair)", "X WIRE", "Linux bridge, one host"} {
 		if !strings.Contains(out.String(), want) {

@@ -283,6 +283,9 @@ func complaints(t *testing.T, n lab.Names) (out []string) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "part=etcd") {
+				continue // how slow its disk and processor are is this machine's affair
+			}
 			if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
 				out = append(out, filepath.Base(file)+": "+line)
 			}

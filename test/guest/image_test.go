@@ -22,6 +22,7 @@ func TestGuestFixOfAnImage(t *testing.T) {
 		t.Skipf("%v: apt-get install e2fsprogs", err)
 	}
 	t.Setenv("LIBGUESTFS_BACKEND", "direct")
+	t.Setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg") // a /dev/kvm may be there on which it does not boot
 	bin, tree := neutrino(t), debian(t)
 	image := filepath.Join(t.TempDir(), "debian.img")
 	command(t, "mke2fs", "-q", "-t", "ext4", "-d", tree, image, "1536M")

@@ -56,7 +56,10 @@ func (e emulator) run(ctx context.Context) error {
 		}
 	})
 	cerr := copyConsole(e.output, console)
-	err = errors.Join(cmd.Wait(), cerr)
+	if err = cmd.Wait(); powerIsCut(err) {
+		err = nil
+	}
+	err = errors.Join(err, cerr)
 	off(errEnded) // the first cause stays
 	watching.Wait()
 	switch {

@@ -3,9 +3,11 @@ package rig
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -36,6 +38,19 @@ type Host struct {
 // HostArgs are for the command line of a Host's kernel: without them it does not stand
 // the emulation for long. See kernelArgs.
 const HostArgs = "console=ttyS0 panic=-1 no_timer_check nohz=off highres=off mitigations=off"
+
+// PowerCut, written to the I/O port PowerPort of a Host, takes its power away between two instructions. A
+// reset by the kernel (sysrq b) stands still in the emulation now and then.
+const (
+	PowerPort = 0xf4
+	PowerCut  = 0x2a
+)
+
+// powerIsCut: QEMU ends with twice the value and one (hw/misc/debugexit.c).
+func powerIsCut(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.ExitCode() == PowerCut<<1|1
+}
 
 // Run boots the machine, and returns when it goes down, be it to boot again, by a reset or
 // for good: to boot it again is to run it again. Resets that QEMU does itself leave its
@@ -84,6 +99,7 @@ func (h Host) args() ([]string, error) {
 		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-monitor", "unix:" + filepath.Join(h.Share, "monitor") + ",server=on,wait=off",
 		"-device", iommu,
+		"-device", fmt.Sprintf("isa-debug-exit,iobase=%#x,iosize=1", PowerPort),
 		"-drive", "file=" + h.Disk + ",format=raw,if=none,id=disk,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=disk",
 		"-fsdev", "local,id=s,path=" + h.Share + ",security_model=none", "-device", "virtio-9p-pci,fsdev=s,mount_tag=share",
 		"-chardev", "socket,id=hand,path=" + h.Port, "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=hand,name=hand",

@@ -10,11 +10,12 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"neutrino/test/rig"
 )
 
 // strike ends a run in the middle: when a line of its output matches for the Nth time,
-// its process is killed, and no other that it started, or the machine is reset as if its
-// power had gone.
+// its process is killed, and no other that it started, or the machine loses its power.
 type strike struct {
 	Line string `json:"line"`
 	Nth  int    `json:"nth"`
@@ -40,7 +41,7 @@ func run(o order) (code int, out string) {
 		}
 		w.left, w.strike = o.Strike.Nth, func() error { return cmd.Process.Kill() }
 		if o.Strike.Cut {
-			w.strike = func() error { return os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0o200) }
+			w.strike = cutPower
 		}
 	}
 	cmd.Stdout, cmd.Stderr = w, w
@@ -90,4 +91,15 @@ func (w *watcher) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.buf.String()
+}
+
+// cutPower ends the machine between two instructions: QEMU's isa-debug-exit, which the rig gives its hosts.
+func cutPower() error {
+	f, err := os.OpenFile("/dev/port", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt([]byte{rig.PowerCut}, rig.PowerPort)
+	return err
 }
