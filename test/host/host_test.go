@@ -194,9 +194,10 @@ END { if (!vfs || !pre || vfs > pre) { print "vfs " vfs ", network-pre " pre; ex
 // tuned tunes the prepared host, boots it, and undoes that.
 func (m *machine) tuned(t *testing.T) {
 	t.Helper()
-	// What the profile sets, apart from interrupts: irqbalance moves those as well.
+	// What the profile sets, apart from interrupts: irqbalance moves those as well. A key and a
+	// reserve are not the same at each boot.
 	const state = `ethtool -k ` + pf + `; ethtool -c ` + pf + `; ethtool -g ` + pf + `; ethtool -l ` + pf + `
-cd /proc/sys && grep -rs . net/core net/ipv4/tcp_rmem net/ipv4/tcp_wmem vm kernel/numa_balancing | grep -v -e ^net/core/netdev_rss_key -e ^vm/user_reserve_kbytes # made anew at each boot
+cd /proc/sys && grep -rs . net/core net/ipv4/tcp_rmem net/ipv4/tcp_wmem vm kernel/numa_balancing | grep -v -e rss_key -e reserve_kbytes
 cd /sys && grep -s . kernel/mm/transparent_hugepage/* class/net/` + pf + `/queues/*/*ps_cpus
 true`
 	before := m.sh(t, state)
@@ -218,11 +219,27 @@ true`
 	m.says(t, "neutrino host check --strict --pf "+pf, "neutrino-tune.service tells it")
 	m.says(t, "neutrino tune undo --yes", "put back")
 	if after := m.sh(t, state); after != before {
-		t.Errorf("tune undo: the host is\n%s\nand was\n%s", after, before)
+		t.Errorf("tune undo: the host is not as it was:\n%s", strings.Join(onlyOnce(before, after), "\n"))
 	}
 	if d := differences(files, m.walk(t, changed...)); len(d) > 0 {
 		t.Errorf("tune undo leaves:\n%s", strings.Join(d, "\n"))
 	}
+}
+
+// onlyOnce lists the lines that one text has and the other has not.
+func onlyOnce(before, after string) []string {
+	var out []string
+	for line := range strings.Lines(before) {
+		if !strings.Contains(after, line) {
+			out = append(out, "was "+strings.TrimSpace(line))
+		}
+	}
+	for line := range strings.Lines(after) {
+		if !strings.Contains(before, line) {
+			out = append(out, "is "+strings.TrimSpace(line))
+		}
+	}
+	return out
 }
 
 // keeps waits until everything is as the profile wants it, the interrupts of the NIC

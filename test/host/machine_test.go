@@ -214,7 +214,7 @@ func (m *machine) sh(t *testing.T, script string) string {
 func (m *machine) cut(t *testing.T, script, line string, nth int) {
 	t.Helper()
 	m.send(t, order{Script: script, Strike: &strike{Line: line, Nth: nth, Cut: true}})
-	m.gone(t, fmt.Sprintf("%s: the power was not cut at line %d with %q", script, nth, line))
+	m.gone(t, fmt.Sprintf("%s: the power was not cut at line %d with %q", script, nth, line), false)
 	m.on(t)
 	m.arrive(t)
 }
@@ -222,8 +222,8 @@ func (m *machine) cut(t *testing.T, script, line string, nth int) {
 // reboot boots the machine again as an administrator does.
 func (m *machine) reboot(t *testing.T) {
 	t.Helper()
-	m.sh(t, "systemctl reboot --no-block")
-	m.gone(t, "it does not reboot")
+	m.send(t, order{Script: "systemctl reboot --no-block"})
+	m.gone(t, "it does not reboot", true)
 	m.on(t)
 	m.arrive(t)
 }
@@ -231,22 +231,26 @@ func (m *machine) reboot(t *testing.T) {
 // off switches the machine off.
 func (m *machine) off(t *testing.T) {
 	t.Helper()
-	m.sh(t, "systemctl poweroff --no-block")
-	m.gone(t, "it does not power off")
+	m.send(t, order{Script: "systemctl poweroff --no-block"})
+	m.gone(t, "it does not power off", true)
 }
 
-// gone waits until the machine is down; an answer of it says that it does not go.
-func (m *machine) gone(t *testing.T, otherwise string) {
+// gone waits until the machine is down. Its hand may still say before that it has done as
+// it was asked, or an answer means that it does not go.
+func (m *machine) gone(t *testing.T, otherwise string, answers bool) {
 	t.Helper()
 	over := time.NewTimer(bootLimit)
 	defer over.Stop()
-	select {
-	case a, ok := <-m.heard:
-		if ok {
-			t.Fatalf("%s: exit code %d:\n%s", otherwise, a.Code, a.Out)
+	for going := true; going; {
+		select {
+		case a, ok := <-m.heard:
+			if ok && (a.Code != 0 || !answers) {
+				t.Fatalf("%s: exit code %d:\n%s", otherwise, a.Code, a.Out)
+			}
+			going = ok
+		case <-over.C:
+			t.Fatalf("%s: it is not down after %s", otherwise, bootLimit)
 		}
-	case <-over.C:
-		t.Fatalf("%s: it is not down after %s", otherwise, bootLimit)
 	}
 	if <-m.down; m.err != nil {
 		t.Fatal(m.err)
