@@ -70,14 +70,18 @@ Options=trans=virtio,version=9p2000.L,msize=262144
 // timers are masked: what they do depends on the time of day, and changes files.
 var timers = []string{"apt-daily", "apt-daily-upgrade", "dpkg-db-backup", "e2scrub_all", "fstrim", "logrotate", "systemd-tmpfiles-clean"}
 
-// disk returns a raw image of the fresh host, made now or in an earlier run. It is not to
-// be written to.
-func disk(t *testing.T) string {
+// made is a fresh host's disk, and its kernel for booting it past the boot loader. They
+// are not to be written to.
+type made struct{ image, kernel, initrd string }
+
+// disk returns the disk of the fresh host, made now or in an earlier run.
+func disk(t *testing.T) made {
 	t.Helper()
-	image := filepath.Join(os.TempDir(), "neutrino-test-host-"+key()+".img")
-	if _, err := os.Stat(image); err == nil {
-		t.Logf("the disk is %s", image)
-		return image
+	name := filepath.Join(os.TempDir(), "neutrino-test-host-"+key())
+	out := made{name + ".img", name + ".vmlinuz", name + ".initrd"}
+	if _, err := os.Stat(out.image); err == nil {
+		t.Logf("the disk is %s", out.image)
+		return out
 	}
 	start := time.Now()
 	dir := t.TempDir()
@@ -98,18 +102,20 @@ func disk(t *testing.T) string {
 	}
 	raw := filepath.Join(dir, "disk")
 	format(t, tree, raw)
-	bootLoader(t, tree, raw)
+	copyFile(t, one(t, tree, "boot/vmlinuz-*"), out.kernel, 0o600)
+	copyFile(t, one(t, tree, "boot/initrd.img-*"), out.initrd, 0o600)
+	bootLoader(t, out, raw)
 	// Under its name there is a whole one or none.
-	if err = errors.Join(copySparse(raw, image+".new"), os.Rename(image+".new", image)); err != nil {
+	if err = errors.Join(copySparse(raw, out.image+".new"), os.Rename(out.image+".new", out.image)); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the disk was made in %s: %s", time.Since(start).Round(time.Second), image)
-	return image
+	t.Logf("the disk was made in %s: %s", time.Since(start).Round(time.Second), out.image)
+	return out
 }
 
 // key says what a disk is made of.
 func key() string {
-	sum := sha256.Sum256(fmt.Append(nil, packages, mirror, sizeOfDisk, partition, files, timers, installer)) // fmt prints maps in order
+	sum := sha256.Sum256(fmt.Append(nil, packages, mirror, sizeOfDisk, partition, files, timers, installer, bootWords)) // fmt prints maps in order
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -131,21 +137,23 @@ func format(t *testing.T, tree, raw string) {
 // installer is run in the first boot.
 const installer = "set -e; grub-install /dev/vda; update-grub; sync"
 
-// bootLoader boots the tree's kernel with the disk as its root, and lets Debian's tools
-// install GRUB.
-func bootLoader(t *testing.T, tree, raw string) {
+// one is the only file of the tree with such a name.
+func one(t *testing.T, tree, pattern string) string {
 	t.Helper()
-	image := func(name string) string {
-		found, err := filepath.Glob(filepath.Join(tree, "boot", name))
-		if err != nil || len(found) != 1 {
-			t.Fatalf("%s in the tree: %v, %v", name, found, err)
-		}
-		return found[0]
+	found, err := filepath.Glob(filepath.Join(tree, pattern))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s in the tree: %v, %v", pattern, found, err)
 	}
-	m := boot(t, rig.Host{
-		Disk: raw, Kernel: image("vmlinuz-*"), Initrd: image("initrd.img-*"),
-		Append: "root=/dev/vda1 ro " + rig.HostArgs,
-	})
+	return found[0]
+}
+
+// bootWords boot the kernel with the disk as its root.
+const bootWords = "root=/dev/vda1 ro " + rig.HostArgs
+
+// bootLoader boots the disk's kernel, and lets Debian's tools install GRUB.
+func bootLoader(t *testing.T, d made, raw string) {
+	t.Helper()
+	m := boot(t, rig.Host{Disk: raw, Kernel: d.kernel, Initrd: d.initrd, Append: bootWords})
 	m.arrive(t)
 	m.sh(t, installer)
 	m.off(t)
