@@ -25,9 +25,18 @@ var ErrFrozen = errors.New("the emulated machine stood still")
 // (iotlb_to_section). It says nothing of what ran in the machine either.
 var ErrDied = errors.New("the emulator died")
 
-// EmulatorFailed reports whether a run ended by a fault of the emulator, ErrFrozen or
-// ErrDied, so that it is to be run again.
-func EmulatorFailed(err error) bool { return errors.Is(err, ErrFrozen) || errors.Is(err, ErrDied) }
+// ErrReset: the machine went down in the midst of its script. A processor that faults while
+// it takes a fault is reset, without a word of the kernel's: nested guests, whose world
+// switches the emulation does, now and then bring that about. A kernel that panics says so
+// on the console. What brings it about each time is no fault of the emulator: run it again,
+// but not for ever.
+var ErrReset = errors.New("the machine went down before its script ended")
+
+// EmulatorFailed reports whether a run ended by what is likely a fault of the emulator,
+// ErrFrozen, ErrDied or ErrReset, so that it is to be run again.
+func EmulatorFailed(err error) bool {
+	return errors.Is(err, ErrFrozen) || errors.Is(err, ErrDied) || errors.Is(err, ErrReset)
+}
 
 // died tells the death of QEMU from its refusal to start.
 func died(err error) bool {

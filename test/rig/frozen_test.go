@@ -77,6 +77,17 @@ func TestDeathOfTheEmulatorIsToldFromItsRefusal(t *testing.T) {
 	}
 }
 
+func TestMachineThatGoesDownInTheMidstIsToldFromAnExitCode(t *testing.T) {
+	m := machine(t)
+	m.Script = "echo o >/proc/sysrq-trigger\nsleep 600\n"
+	m.Output = io.Discard
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if _, err := m.Run(ctx); !errors.Is(err, ErrReset) || !EmulatorFailed(err) {
+		t.Errorf("%v; want that it went down", err)
+	}
+}
+
 // children of this process.
 func children(t *testing.T) (out []int) {
 	t.Helper()

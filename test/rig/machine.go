@@ -60,7 +60,7 @@ const maxMemory = 2048
 
 // Run boots the machine, runs the script and returns its exit code. When ctx ends the
 // machine is switched off; one that stands still is, too, and the error is ErrFrozen. When
-// QEMU dies it is ErrDied.
+// QEMU dies it is ErrDied, and when the machine goes down before the script's end ErrReset.
 func (m Machine) Run(ctx context.Context) (code int, err error) {
 	k, err := findKernel()
 	if err != nil {
@@ -88,7 +88,7 @@ func (m Machine) Run(ctx context.Context) (code int, err error) {
 	}
 	text, err := os.ReadFile(filepath.Join(m.Share, "exit"))
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, errors.New("the machine went down before its script ended")
+		return 0, ErrReset
 	}
 	if err != nil {
 		return 0, err
