@@ -67,7 +67,11 @@ func (p *Preparation) planLine(context.Context) error {
 	case machine.GRUB:
 		return p.grub(words)
 	case machine.GRUBBLS:
-		return p.editLines(append([]string{"etc/default/grub", "etc/kernel/cmdline"}, p.entries()...), words)
+		all := p.entries()
+		if i := slices.IndexFunc(all, p.takesFromGRUB); i >= 0 {
+			p.note("entries of kernels that come later take their words from kernelopts in grubenv, as /%s does: after the next kernel, prepare again, or run grub2-mkconfig -o /boot/grub2/grub.cfg", all[i])
+		}
+		return p.editLines(append([]string{"etc/default/grub", "etc/kernel/cmdline"}, all...), words)
 	case machine.SystemdBoot:
 		if all := p.entries(); len(all) > 0 || len(missing) == 0 {
 			return p.editLines(append([]string{"etc/kernel/cmdline"}, all...), words)
@@ -91,6 +95,13 @@ func (p *Preparation) entries() []string {
 		}
 	}
 	return out
+}
+
+// takesFromGRUB reports whether an entry has GRUB's variable in it, as those of RHEL 8 have. The variable is left
+// alone: GRUB itself writes the file that it is in at each boot, which then could not be put back.
+func (p *Preparation) takesFromGRUB(entry string) bool {
+	text, _ := p.Tree.Bytes(entry)
+	return slices.Contains(bootconf.EntryOptions(string(text)), "$kernelopts")
 }
 
 // counts reports whether a directory's readers take a file: none of them takes hidden ones, which a write that

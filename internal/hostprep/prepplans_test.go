@@ -122,6 +122,13 @@ var plans = []struct {
 	{name: "intel-2s-mlx5", spec: machinetest.Intel2SMLX5, want: Prep{PF: "ens3f0np0", VFs: 16, Mode: HostDev}},
 	{name: "intel-2s-mlx5-bare", spec: func() machinetest.Spec { return unprepared(machinetest.Intel2SMLX5()) }, want: Prep{PF: "ens3f0np0", VFs: 16, Mode: HostDev}},
 	{
+		name: "intel-2s-mlx5-rhel8", spec: func() machinetest.Spec { return unprepared(machinetest.Intel2SMLX5()) }, want: Prep{PF: "ens3f0np0", VFs: 16, Mode: HostDev},
+		with: func(tree *machinetest.Tree, _ *Host) {
+			tree.Write("boot/loader/entries/0123456789abcdef0123456789abcdef-"+tree.Spec.Kernel+".conf",
+				"title Red Hat Enterprise Linux 8\nlinux /vmlinuz\ninitrd /initramfs.img $tuned_initrd\noptions $kernelopts $tuned_params\n")
+		},
+	},
+	{
 		name: "intel-2s-mlx5-firmware", spec: machinetest.Intel2SMLX5, want: Prep{PF: "0000:af:00.0", VFs: 64, Mode: Both, Firmware: true},
 		with: func(_ *machinetest.Tree, s *Host) { s.Firmware = firmware("True(1)", "16") },
 	},
