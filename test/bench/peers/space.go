@@ -129,9 +129,11 @@ func (s *space) server(cpu int, argv ...string) (stop func(), err error) {
 	}, nil
 }
 
-// bound waits until something at the far end has a port of its own.
+// bound waits until something at the far end listens on a port. A connection that was there before does not
+// count, which the kernel goes on listing for a minute (TIME_WAIT).
 func (s *space) bound(ctx context.Context, proto string, port int) error {
-	want := fmt.Sprintf(":%04X ", port)
+	want := fmt.Sprintf(":%04X", port)
+	state := map[string]string{"tcp": "0A", "udp": "07"}[proto] // TCP_LISTEN, TCP_CLOSE: include/net/tcp_states.h
 	for {
 		found := false
 		err := netspace.Do(s.b, func() error {
@@ -141,7 +143,7 @@ func (s *space) bound(ctx context.Context, proto string, port int) error {
 					return err
 				}
 				for line := range strings.Lines(string(text)) {
-					if words := strings.Fields(line); len(words) > 2 && strings.HasSuffix(words[1]+" ", want) {
+					if words := strings.Fields(line); len(words) > 3 && strings.HasSuffix(words[1], want) && words[3] == state {
 						found = true
 					}
 				}
