@@ -35,8 +35,9 @@ test-rack:
 	NEUTRINO_RACK=1 $(GO) test -count=1 -timeout 20m -v -run TestRack ./test/rack
 
 ## test-host: a Debian disk in a VM: check, prepare, killed and cut off in the middle, reboot, undo (as test-sriov; mmdebstrap)
+HOST_RUN ?= TestHost
 test-host:
-	NEUTRINO_HOST=1 $(GO) test -count=1 -timeout 30m -v -run TestHost ./test/host
+	NEUTRINO_HOST=1 $(GO) test -count=1 -timeout 50m -v -run '$(HOST_RUN)' ./test/host
 
 ## test-guest: a guest from a Debian tree gets its address on its VF at the first offer, once prepared (as test-host)
 test-guest:

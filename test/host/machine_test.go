@@ -140,8 +140,10 @@ func (m *machine) next(t *testing.T, limit time.Duration) answer {
 			return a
 		}
 		<-m.down
+		frozen.Store(true) // nobody has asked it to: as rig.ErrReset
 		t.Fatalf("the machine went down: %v", m.err)
 	case <-over.C:
+		frozen.Store(true)
 		t.Fatalf("the machine says nothing for %s", limit)
 	}
 	return answer{}

@@ -8,7 +8,8 @@ import (
 	"neutrino/test/rig"
 )
 
-// frozen is set when the machine stood still, or its emulator died.
+// frozen is set when the machine stood still, went down unasked, or its emulator died: what
+// is not the emulator's doing happens again when it is run again.
 var frozen atomic.Bool
 
 // inside says that the process is one try.
