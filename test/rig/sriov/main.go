@@ -19,7 +19,7 @@ import (
 // packages with rig tests; those that have none are passed over. The rig proves itself
 // first.
 var packages = []string{
-	"test/rig", "internal/vfnl", "internal/pci", "internal/hostprep", "internal/hostcheck", "internal/tune", "internal/eswitch/sriov", "internal/probe", "internal/libvirt", "internal/plug", "test/sriov",
+	"test/rig", "internal/vfnl", "internal/pci", "internal/hostprep", "internal/hostcheck", "internal/tune", "internal/bench/paths", "internal/eswitch/sriov", "internal/probe", "internal/libvirt", "internal/plug", "test/sriov",
 }
 
 const deadline = 25 * time.Minute
