@@ -25,11 +25,10 @@ var ErrFrozen = errors.New("the emulated machine stood still")
 // (iotlb_to_section). It says nothing of what ran in the machine either.
 var ErrDied = errors.New("the emulator died")
 
-// ErrReset: the machine went down in the midst of its script. A processor that faults while
-// it takes a fault is reset, without a word of the kernel's: nested guests, whose world
-// switches the emulation does, now and then bring that about. A kernel that panics says so
-// on the console. What brings it about each time is no fault of the emulator: run it again,
-// but not for ever.
+// ErrReset: the machine went down in the midst of its script. It was seen once, while a
+// nested guest booted and without a word of the kernel's, which says on the console when it
+// panics: most likely the emulated processor was reset. What brings it about each time is no
+// fault of the emulator: run it again, but not for ever.
 var ErrReset = errors.New("the machine went down before its script ended")
 
 // EmulatorFailed reports whether a run ended by what is likely a fault of the emulator,
